@@ -1,0 +1,137 @@
+"""What an operator can set: options of the command line, each also an environment variable `CHATSTREAM_...`.
+
+The option wins over the variable, the variable over the default. Everything that can be checked without opening a
+connection is checked here, so that a bad setting is a message at the start.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ipaddress
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+from .errors import ConfigError
+
+MiB = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """The settings of one server. `allowed_hosts` are names of it beside the loopback ones."""
+
+    host: str = "127.0.0.1"
+    port: int = 8000
+    token: str = ""
+    allowed_hosts: tuple[str, ...] = ()
+    model: str = ""
+    system: str = ""
+    max_output_tokens: int = 4096
+    temperature: float | None = None
+    effort: str | None = None
+    max_turns: int = 20
+    docs: Path | None = None
+    tools: tuple[str, ...] = ()
+    max_body: int = 8 * MiB
+    heartbeat: float = 15.0
+    log_level: str = "info"
+
+
+_OPTIONS: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("host", {"help": "address to listen on; another than loopback needs --token (default: 127.0.0.1)"}),
+    ("port", {"type": int, "help": "port to listen on, 0 for any free one (default: 8000)"}),
+    ("token", {"help": "what a client must show: as 'Authorization: Bearer ...', or a browser by its cookie"}),
+    ("allowed-host", {"action": "append", "help": "a name by which clients reach the server; may be repeated"}),
+    ("model", {"help": "provider:model, such as anthropic:claude-sonnet-5-5, local:FILE.gguf or scripted:demo"}),
+    ("system", {"help": "the system prompt: a text, or the name of a file that holds it"}),
+    ("max-output-tokens", {"type": int, "help": "most tokens of one answer (default: 4096)"}),
+    ("temperature", {"type": float, "help": "sampling temperature, sent to the models that take one"}),
+    ("effort", {"choices": ["low", "medium", "high"], "help": "how hard a model that reasons shall think"}),
+    ("max-turns", {"type": int, "help": "how often the model is asked in one run at most (default: 20)"}),
+    ("docs", {"help": "folder of text and Markdown that search_docs searches (default: chatstream's README)"}),
+    ("tools", {"action": "append", "help": "a Python file or module whose tools are added; may be repeated"}),
+    ("max-body", {"type": int, "help": "largest request body in bytes (default: 8388608)"}),
+    ("heartbeat", {"type": float, "help": "seconds of silence after which a stream sends a comment (default: 15)"}),
+    ("log-level", {"choices": ["debug", "info", "warning", "error"], "help": "(default: info)"}),
+)
+# Names of options whose value in `Config` is called otherwise, being a list.
+_RENAMED = {"allowed_host": "allowed_hosts"}
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(f"{message} (python -m chatstream --help lists the options)")
+
+
+def read_config(arguments: Sequence[str], environ: Mapping[str, str] = os.environ) -> Config:
+    """Return the settings; raises ConfigError that names the option and what it takes."""
+    parser = _Parser(prog="python -m chatstream", description="Serve an LLM chat: the API, and the page at /.")
+    for name, options in _OPTIONS:
+        parser.add_argument(f"--{name}", default=argparse.SUPPRESS, **options)
+    values = vars(parser.parse_args([*_from_environment(environ, arguments), *arguments]))
+    if "docs" in values:
+        values["docs"] = Path(values["docs"]).expanduser()
+    if "system" in values:
+        values["system"] = _text_or_file(values["system"])
+    for name in ("allowed_host", "tools"):
+        if name in values:
+            values[_RENAMED.get(name, name)] = tuple(values.pop(name))
+    config = Config(**values)
+    _check(config)
+    return config
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether `host`, a name or an address, is this machine and no other."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def _from_environment(environ: Mapping[str, str], arguments: Sequence[str]) -> list[str]:
+    """Return the variables as options, which those of the command line then override; lists are parted by commas."""
+    given = {argument.partition("=")[0] for argument in arguments}
+    found = []
+    for name, options in _OPTIONS:
+        variable = environ.get(f"CHATSTREAM_{name.upper().replace('-', '_')}")
+        if variable and f"--{name}" not in given:
+            values = variable.split(",") if options.get("action") == "append" else [variable]
+            found += [f"--{name}={value.strip()}" for value in values]
+    return found
+
+
+def _text_or_file(value: str) -> str:
+    """Return the text, or what the file of that name holds."""
+    try:
+        path = Path(value).expanduser()
+        if path.is_file():
+            return path.read_text("utf-8")
+    except (OSError, ValueError, RuntimeError) as error:
+        if "\n" not in value and len(value) < 256:
+            raise ConfigError(f"--system: cannot read {value}: {error}") from error
+    return value
+
+
+def _check(config: Config) -> None:
+    if not 0 <= config.port <= 65535:
+        raise ConfigError(f"--port must be from 0 to 65535, not {config.port}")
+    for name in ("max_output_tokens", "max_turns", "max_body", "heartbeat"):
+        if getattr(config, name) <= 0:
+            raise ConfigError(f"--{name.replace('_', '-')} must be above 0, not {getattr(config, name)}")
+    if config.temperature is not None and not 0 <= config.temperature <= 2:
+        raise ConfigError(f"--temperature must be from 0 to 2, not {config.temperature}")
+    if config.docs is not None and not config.docs.exists():
+        raise ConfigError(f"--docs: there is no folder {config.docs}")
+    if not is_loopback(config.host) and not config.token:
+        raise ConfigError(
+            f"--host {config.host} can be reached from other machines, so it needs --token: "
+            "anybody who knows the token can use your models and tools, and nobody else"
+        )
+    if config.token and (len(config.token) < 8 or not config.token.isascii() or not config.token.isprintable()):
+        raise ConfigError("--token must be at least 8 printable ASCII characters")

@@ -1,0 +1,159 @@
+"""What a provider says, in the words that all of them share.
+
+An adapter turns each event of its API into deltas and does nothing else: no bracketing, no joining, no ids of its own.
+`key` is whatever the API uses to tell parts apart (an index, a kind): the same key means the same part until it ends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, ClassVar
+
+Key = int | str
+
+
+class FinishReason(StrEnum):
+    """Why a model stopped. `PAUSE` is Anthropic's pause_turn: send the answer back as it is, and it goes on."""
+
+    STOP = "stop"
+    TOOL_CALLS = "tool_calls"
+    LENGTH = "length"
+    CONTENT_FILTER = "content_filter"
+    REFUSAL = "refusal"
+    CONTEXT_OVERFLOW = "context_overflow"
+    PAUSE = "pause"
+    OTHER = "other"
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens of one turn or of a whole run. `input_tokens` counts all of them, cached ones too.
+
+    `estimated` says that the provider did not report them.
+    """
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cached_tokens: int = 0
+    reasoning_tokens: int = 0
+    estimated: bool = False
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(
+            self.input_tokens + other.input_tokens,
+            self.output_tokens + other.output_tokens,
+            self.cached_tokens + other.cached_tokens,
+            self.reasoning_tokens + other.reasoning_tokens,
+            self.estimated or other.estimated,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class TextDelta:
+    type: ClassVar = "text"
+    key: Key
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReasoningDelta:
+    """`signature`, `redacted` and `field` as in `messages.Reasoning`; each adds to what came before."""
+
+    type: ClassVar = "reasoning"
+    key: Key
+    text: str = ""
+    signature: str = ""
+    redacted: str = ""
+    field: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCallDelta:
+    """A piece of a call. `id` and `name` come once, first or later; `arguments` is the next of its JSON text."""
+
+    type: ClassVar = "tool_call"
+    key: Key
+    id: str = ""
+    name: str = ""
+    arguments: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class OpaqueDelta:
+    """Something that only its provider understands, whole."""
+
+    type: ClassVar = "opaque"
+    key: Key
+    data: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class PartEnd:
+    """The part is complete. Where an API does not say so, the turn's end says it."""
+
+    type: ClassVar = "part_end"
+    key: Key
+
+
+@dataclass(frozen=True, slots=True)
+class UsageDelta:
+    """What is known of the turn's tokens so far; the last one counts."""
+
+    type: ClassVar = "usage"
+    usage: Usage
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """The model stopped, and `raw` is the word that its API used."""
+
+    type: ClassVar = "finish"
+    reason: FinishReason
+    raw: str = ""
+
+
+Delta = TextDelta | ReasoningDelta | ToolCallDelta | OpaqueDelta | PartEnd | UsageDelta | Finish
+
+
+class Batch:
+    """Gathers the deltas of one read; adjacent text of one part becomes one delta.
+
+    What arrived together need not be told apart again: at full speed that is most of the cost of a delta (measured).
+    """
+
+    __slots__ = ("_deltas", "_key", "_make", "_texts")
+
+    def __init__(self) -> None:
+        self._deltas: list[Delta] = []
+        self._texts: list[str] = []
+        self._key: Key = ""
+        self._make: Callable[[Key, str], Delta] = TextDelta
+
+    def join(self, make: Callable[[Key, str], Delta], key: Key, text: str) -> None:
+        """Add text that belongs behind what was said last, if that was the same part."""
+        if key != self._key or make is not self._make:
+            self._flush()
+            self._key, self._make = key, make
+        self._texts.append(text)
+
+    def add(self, delta: Delta) -> None:
+        self._flush()
+        self._deltas.append(delta)
+
+    def take(self) -> list[Delta]:
+        """Return what was gathered and begin anew."""
+        self._flush()
+        taken, self._deltas = self._deltas, []
+        return taken
+
+    def _flush(self) -> None:
+        if self._texts:
+            self._deltas.append(self._make(self._key, "".join(self._texts)))
+            self._texts = []
+
+
+def arguments_delta(key: Key, arguments: str) -> ToolCallDelta:
+    """Return more arguments of a call, for `Batch.join`."""
+    return ToolCallDelta(key, arguments=arguments)

@@ -1,0 +1,168 @@
+"""What can go wrong, by who reads it.
+
+    ConfigError     the operator: printed at the start, the program ends with status 2
+    RequestError    the client: an HTTP status and a body that says what was met and what was expected
+    ProviderError   the reader of the page and, with its `detail`, the log
+    ToolError       the model: it becomes the result of the call, and the run goes on
+
+Every class has a `code` from a closed list that stays, and a `status` for HTTP. Its message is written for people and
+holds no key, no stack and no provider's body: what a provider really said is in `detail`, which only the log shows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+
+class ChatstreamError(Exception):
+    """The root of all errors that chatstream raises itself."""
+
+    code: ClassVar[str] = "internal"
+    status: ClassVar[int] = 500
+    retryable: ClassVar[bool] = False
+
+    def __init__(self, message: str, **details: Any) -> None:
+        super().__init__(message)
+        self.message = message
+        self.details = details
+
+
+class ConfigError(ChatstreamError):
+    """Raised before the server listens; mend the option, the variable or the file that it names."""
+
+    code = "bad_request"
+    status = 400
+
+
+class RequestError(ChatstreamError):
+    """Raised for a request that cannot be served; the client changes it before it asks again."""
+
+    code = "bad_request"
+    status = 400
+    headers: ClassVar[Mapping[str, str]] = {}
+
+
+class Unauthorized(RequestError):
+    code = "auth"
+    status = 401
+    headers = {"WWW-Authenticate": "Bearer"}
+
+
+class Forbidden(RequestError):
+    code = "forbidden"
+    status = 403
+
+
+class Misdirected(Forbidden):
+    """The Host header names another server (RFC 9110, 15.5.20): a page that rebinds its own name to this address."""
+
+    status = 421
+
+
+class NotFound(RequestError):
+    code = "not_found"
+    status = 404
+
+
+class MethodNotAllowed(RequestError):
+    status = 405
+
+
+class TooLarge(RequestError):
+    code = "too_large"
+    status = 413
+
+
+class UnsupportedMedia(RequestError):
+    status = 415
+
+
+class ProviderError(ChatstreamError):
+    """Raised while a model is asked or answers; `detail` is what was really said, for the log alone.
+
+    `retry_after` is in seconds, None where the provider named no time.
+    """
+
+    status = 502
+
+    def __init__(self, message: str, *, detail: str = "", retry_after: float | None = None, **details: Any) -> None:
+        super().__init__(message, **details)
+        self.detail = detail
+        self.retry_after = retry_after
+
+
+class ProviderRefused(ProviderError):
+    """The request is not one that this model takes; asking again changes nothing."""
+
+    code = "bad_request"
+
+
+class ProviderAuth(ProviderError):
+    code = "auth"
+
+
+class ProviderForbidden(ProviderError):
+    code = "forbidden"
+
+
+class ModelNotFound(ProviderError):
+    code = "not_found"
+
+
+class ContextOverflow(ProviderError):
+    code = "context_overflow"
+
+
+class ProviderTooLarge(ProviderError):
+    code = "too_large"
+
+
+class RateLimited(ProviderError):
+    code = "rate_limit"
+    status = 429
+    retryable = True
+
+
+class Overloaded(ProviderError):
+    code = "overloaded"
+    status = 503
+    retryable = True
+
+
+class ProviderTimeout(ProviderError):
+    code = "timeout"
+    status = 504
+    retryable = True
+
+
+class ProviderUnreachable(ProviderError):
+    """No connection, or one that was lost in the middle of an answer."""
+
+    code = "network"
+    retryable = True
+
+
+class ProviderBroken(ProviderError):
+    """The provider failed inside, or said something that its API does not define."""
+
+    code = "internal"
+    retryable = True
+
+
+class ToolError(ChatstreamError):
+    """Raise it from a tool: its message is what the model reads."""
+
+    code = "tool"
+
+
+class UnknownTool(ToolError):
+    pass
+
+
+class InvalidArguments(ToolError):
+    pass
+
+
+class ToolTimeout(ToolError):
+    pass

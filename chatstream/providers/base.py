@@ -1,0 +1,368 @@
+"""What every provider is, and what the adapters over HTTP share.
+
+    SDK      builds, signs and sends the request, and maps the status of its answer to an exception
+    here     bytes of the answer -> frames -> a `Translator`'s deltas, one batch for each read
+    adapter  messages -> its API's request; its API's events -> deltas
+
+An adapter never retries and keeps nothing between two requests: the agent sees every attempt.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import email.utils
+import importlib
+import json
+import os
+import re
+import time
+from abc import ABC, abstractmethod
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, Protocol
+
+import orjson
+
+from .. import errors
+from ..deltas import Delta, FinishReason, TextDelta
+from ..messages import Message, user
+from ..sse import Decoder, Frame
+from ..tools import Tool
+
+Effort = Literal["low", "medium", "high"]
+EFFORTS: tuple[Effort, ...] = ("low", "medium", "high")
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRequest:
+    """One request to a model. `effort` and `temperature` are sent where given and where the model takes them."""
+
+    model: str
+    messages: Sequence[Message]
+    system: str = ""
+    tools: Sequence[Tool] = ()
+    max_output_tokens: int = 4096
+    temperature: float | None = None
+    effort: Effort | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInfo:
+    """What `GET /api/models` says of a model; `reason` says why it cannot be used, empty where it can."""
+
+    provider: str
+    name: str
+    label: str
+    tools: bool = True
+    images: bool = False
+    reasoning: bool = False
+    is_demo: bool = False
+    reason: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        value: dict[str, Any] = {"id": f"{self.provider}:{self.name}", "provider": self.provider, "name": self.name}
+        value |= {"label": self.label, "isDemo": self.is_demo, "available": not self.reason}
+        value |= {"tools": self.tools, "images": self.images, "reasoning": self.reasoning}
+        return value | ({"reason": self.reason} if self.reason else {})
+
+
+class Provider(ABC):
+    """A source of models. `name` is the part before the colon in `provider:model`."""
+
+    name: ClassVar[str]
+    label: ClassVar[str]
+    default_model: str
+
+    @property
+    def reason(self) -> str:
+        """Why it cannot be used on this machine, with the command or variable that mends it; empty where it can."""
+        return ""
+
+    def info(self, model: str) -> ModelInfo:
+        """Say what is known of a model without asking anyone."""
+        return ModelInfo(self.name, model, f"{model} ({self.label})", reason=self.reason)
+
+    def takes_tools(self, model: str) -> bool:
+        return self.info(model).tools
+
+    async def open(self) -> None:
+        """Load what the first request needs, so that it need not wait for it."""
+
+    @abstractmethod
+    def stream(self, request: ModelRequest) -> AsyncGenerator[list[Delta]]:
+        """Yield the deltas of one response, a batch for each read; close the generator to end the request at once.
+
+        Raises ProviderError. A response that ended properly has yielded a `Finish`.
+        """
+
+    async def text(self, messages: str | Sequence[Message], *, model: str = "") -> AsyncIterator[str]:
+        """Yield the text of one response, as it comes: the smallest use of a model."""
+        told = [user(messages)] if isinstance(messages, str) else messages
+        async with aclosing(self.stream(ModelRequest(model or self.default_model, told))) as batches:
+            async for batch in batches:
+                for delta in batch:
+                    if isinstance(delta, TextDelta):
+                        yield delta.text
+
+    async def aclose(self) -> None:
+        """Let go of connections and processes."""
+
+
+class Translator(Protocol):
+    """Turns the frames of one response into deltas. `told` is who speaks."""
+
+    told: Told
+
+    def feed(self, frames: list[Frame]) -> list[Delta]: ...
+
+    def close(self) -> None:
+        """Raise ProviderError if the response ended before it was complete."""
+
+
+async def translate(chunks: AsyncIterator[bytes], translator: Translator) -> AsyncGenerator[list[Delta]]:
+    """Yield a batch of deltas for each chunk that completes at least one of them."""
+    decoder = Decoder()
+    try:
+        async for chunk in chunks:
+            if (frames := decoder.feed(chunk)) and (batch := translator.feed(frames)):
+                yield batch
+        if batch := translator.feed(decoder.close()):
+            yield batch
+    except (KeyError, TypeError, AttributeError, IndexError) as error:
+        raise errors.ProviderBroken(
+            f"{translator.told.label} sent something that its API does not define.", detail=repr(error)
+        ) from error
+    translator.close()
+
+
+def read_json(frame: Frame, label: str) -> Any:
+    """Return the value of a frame's data; halves of surrogate pairs and broken UTF-8 become replacement characters.
+
+    Raises ProviderBroken where it is not JSON.
+    """
+    try:
+        return orjson.loads(frame.data)
+    except ValueError:
+        pass
+    try:
+        value = json.loads(frame.data.decode("utf-8", "replace"))
+        return orjson.loads(json.dumps(value, ensure_ascii=False).encode("utf-8", "replace"))
+    except ValueError as error:
+        raise errors.ProviderBroken(
+            f"{label} sent something that is not JSON, so the answer could not be read to its end.",
+            detail=f"{error}: {frame.data[:300]!r}",
+        ) from error
+
+
+# --- errors -----------------------------------------------------------------------------------------------------------
+
+_Said = tuple[type[errors.ProviderError], str]
+_BY_STATUS: dict[int, _Said] = {
+    400: (errors.ProviderRefused, "{label} did not accept the request."),
+    401: (errors.ProviderAuth, "{label} refused the API key. Check {keys}."),
+    402: (errors.ProviderForbidden, "The account at {label} has no credit left."),
+    403: (errors.ProviderForbidden, "The key for {label} is not allowed to use {model}."),
+    404: (errors.ModelNotFound, "{label} has no model named {model}."),
+    408: (errors.ProviderTimeout, "{label} took too long to answer."),
+    409: (errors.ProviderBroken, "{label} could not take the request just now."),
+    413: (errors.ProviderTooLarge, "The conversation is larger than {label} accepts in one request."),
+    429: (errors.RateLimited, "{label} is limiting the number of requests. Try again in a moment."),
+    503: (errors.Overloaded, "{label} is overloaded. Try again in a moment."),
+    504: (errors.ProviderTimeout, "{label} took too long to answer."),
+    529: (errors.Overloaded, "{label} is overloaded. Try again in a moment."),
+}
+_FAILED: _Said = (errors.ProviderBroken, "{label} failed to answer (status {status}). Try again in a moment.")
+_REFUSED: _Said = (errors.ProviderRefused, "{label} did not accept the request (status {status}).")
+_OVERFLOW: _Said = (
+    errors.ContextOverflow,
+    "The conversation is longer than {model} can read. Start a new one or shorten it.",
+)
+_NO_CREDIT = _BY_STATUS[402]
+
+# The names that providers give to errors inside a stream whose status was 200, as the status that would have said it.
+_STATUS_BY_NAME = {
+    "invalid_request_error": 400,
+    "authentication_error": 401,
+    "billing_error": 402,
+    "permission_error": 403,
+    "not_found_error": 404,
+    "request_too_large": 413,
+    "rate_limit_error": 429,
+    "rate_limit_exceeded": 429,
+    "api_error": 500,
+    "server_error": 500,
+    "timeout_error": 504,
+    "overloaded_error": 529,
+}
+_TOO_LONG = re.compile(
+    r"prompt is too long|context.?length|maximum context|context.?window|exceeds? the available context|context_size",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """Who answered, in the words of the messages above; `keys` names the variables that hold the key."""
+
+    label: str
+    model: str
+    keys: str = ""
+
+    def status_error(self, status: int, body: object, headers: Mapping[str, str] | None = None) -> errors.ProviderError:
+        """Return the error that an answer with this status and body stands for."""
+        said = body if isinstance(body, str) else json.dumps(body, default=str)
+        if status in (400, 413) and _TOO_LONG.search(said):
+            kind, text = _OVERFLOW
+        elif status == 429 and "insufficient_quota" in said:
+            kind, text = _NO_CREDIT
+        else:
+            kind, text = _BY_STATUS.get(status, _FAILED if status >= 500 else _REFUSED)
+        message = text.format(label=self.label, model=self.model, keys=self.keys, status=status)
+        return kind(message, detail=f"status {status}: {said[:2000]}", retry_after=retry_after(headers or {}))
+
+    def stream_error(self, error: object) -> errors.ProviderError:
+        """Return the error that an error object inside a stream stands for."""
+        value = error if isinstance(error, dict) else {"message": error}
+        named = [value.get("code"), value.get("type")]
+        numbers = [int(name) for name in named if isinstance(name, int) or (isinstance(name, str) and name.isdigit())]
+        status = next((_STATUS_BY_NAME[name] for name in named if name in _STATUS_BY_NAME), 500)
+        return self.status_error(numbers[0] if numbers and 400 <= numbers[0] < 600 else status, error)
+
+    def unreachable(self, error: Exception) -> errors.ProviderError:
+        return errors.ProviderUnreachable(f"{self.label} could not be reached.", detail=repr(error))
+
+    def timeout(self, error: Exception) -> errors.ProviderError:
+        return errors.ProviderTimeout(f"{self.label} took too long to answer.", detail=repr(error))
+
+    def lost(self, detail: object) -> errors.ProviderError:
+        return errors.ProviderUnreachable(
+            f"The connection to {self.label} was lost before the answer was complete.", detail=str(detail)
+        )
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Return the seconds that `retry-after-ms` or `Retry-After` (a number or a date, RFC 9110 10.2.3) ask for."""
+    try:
+        return float(headers["retry-after-ms"]) / 1000
+    except (KeyError, ValueError):
+        pass
+    value = headers.get("retry-after", "")
+    try:
+        return max(float(value), 0.0)
+    except ValueError:
+        date = email.utils.parsedate_tz(value)
+        return None if date is None else max(email.utils.mktime_tz(date) - time.time(), 0.0)
+
+
+# --- the two official SDKs --------------------------------------------------------------------------------------------
+
+
+class SdkProvider(Provider):
+    """A provider whose requests one of the official SDKs sends. Both SDKs are made alike, so this serves either.
+
+    `api_key` and `base_url` default to the variables in `key_variables` and `base_variable`. The SDK is imported in a
+    thread at `open` or at the first request (2 s for anthropic's: measured).
+    """
+
+    sdk: ClassVar[str]
+    client_class: ClassVar[str]
+    key_variables: ClassVar[tuple[str, ...]]
+    base_variable: ClassVar[str]
+    # Connecting is quick or fails; a model that reasons may be silent for minutes.
+    connect_timeout = 10.0
+    read_timeout = 300.0
+
+    def __init__(self, *, api_key: str = "", base_url: str = "", keep_alive: bool = True) -> None:
+        self._api_key = api_key
+        self._base_url = base_url
+        self._keep_alive = keep_alive
+        self._client: Any = None
+        self._module: Any = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    @property
+    def base_url(self) -> str:
+        return self._base_url or os.environ.get(self.base_variable, "")
+
+    @property
+    def reason(self) -> str:
+        if self._api_key or any(os.environ.get(name) for name in self.key_variables):
+            return ""
+        return f"no key: set {' or '.join(self.key_variables)}"
+
+    async def open(self) -> None:
+        loop = asyncio.get_running_loop()
+        if self._client is not None and self._loop is loop:
+            return
+        if self.reason:
+            raise errors.ProviderAuth(f"{self.label} cannot be asked: {self.reason}.")
+        # Under the import lock of a thread: two first requests at once import it once.
+        self._module = await asyncio.to_thread(importlib.import_module, self.sdk)
+        if self._client is None or self._loop is not loop:
+            self._client, self._loop = self._make_client(), loop
+
+    def _make_client(self) -> Any:
+        httpx2 = importlib.import_module("httpx2")
+        # No limit on connections: the 1,001st stream would wait for one of the SDK's 1,000 (measured).
+        limits = httpx2.Limits(max_connections=0, keepalive_expiry=15.0)
+        # Without a key there is a base URL (see `reason`), whose server wants none; the SDK wants one all the same.
+        no_key = "" if any(os.environ.get(name) for name in self.key_variables) else "none"
+        options = {"api_key": self._api_key or no_key, "base_url": self.base_url}
+        return getattr(self._module, self.client_class)(
+            **{name: value for name, value in options.items() if value},
+            max_retries=0,
+            timeout=httpx2.Timeout(self.read_timeout, connect=self.connect_timeout),
+            http_client=self._module.DefaultAioHttpClient(limits=limits),
+        )
+
+    def told(self, model: str) -> Told:
+        return Told(self.label, model, " or ".join(self.key_variables))
+
+    @asynccontextmanager
+    async def answer(self, method: Any, parameters: dict[str, Any], told: Told) -> AsyncIterator[AsyncIterator[bytes]]:
+        """Send a request by the SDK's `method` and hand out the bytes of its answer; leaving closes the socket.
+
+        This is the read side: a faster way to the bytes takes the place of `aiter_bytes` here and nowhere else.
+        """
+        headers = {} if self._keep_alive else {"Connection": "close"}
+        try:
+            async with method(**parameters, extra_headers=headers) as response:
+                http = response.http_response
+                if "application/json" in http.headers.get("content-type", ""):
+                    raise _not_a_stream(told, await response.read())
+                yield http.aiter_bytes()
+        except self._module.APIStatusError as error:
+            body = error.body if error.body is not None else error.message
+            raise told.status_error(error.status_code, body, error.response.headers) from error
+        except self._module.APITimeoutError as error:
+            raise told.timeout(error) from error
+        except self._module.APIConnectionError as error:
+            raise told.unreachable(error) from error
+        except importlib.import_module("httpx2").TimeoutException as error:
+            raise told.timeout(error) from error
+        except (importlib.import_module("httpx2").TransportError, OSError) as error:
+            raise told.lost(repr(error)) from error
+
+    async def aclose(self) -> None:
+        if self._client is not None and self._loop is asyncio.get_running_loop():
+            await self._client.close()
+        self._client = None
+
+
+def _not_a_stream(told: Told, body: bytes) -> errors.ProviderError:
+    """Return the error for an answer of status 200 that is one JSON object: some servers say errors that way."""
+    try:
+        value = orjson.loads(body)
+    except ValueError:
+        value = None
+    if isinstance(value, dict) and "error" in value:
+        return told.stream_error(value["error"])
+    return errors.ProviderBroken(
+        f"{told.label} did not stream its answer.", detail=body[:2000].decode(errors="replace")
+    )
+
+
+def finish_reason(table: Mapping[str, FinishReason], raw: object) -> FinishReason:
+    """Return what a provider's word means; a word that nobody documented is OTHER."""
+    return table.get(str(raw), FinishReason.OTHER)

@@ -1,0 +1,153 @@
+"""Decides who may ask, and says in one form what went wrong.
+
+No web page but our own can drive a server on this machine: the Host header must name it (a page that rebinds its own
+name to 127.0.0.1 fails here), and a browser's Origin and Sec-Fetch-Site must be ours
+(https://fetch.spec.whatwg.org/#origin-header, https://www.w3.org/TR/fetch-metadata/). There is no CORS.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+import logging
+import re
+import time
+from collections.abc import Awaitable, Callable
+from urllib.parse import urlsplit
+
+from aiohttp import web
+
+from .. import errors
+from ..agent import new_id
+from ..config import Config, is_loopback
+
+log = logging.getLogger("chatstream.server")
+access = logging.getLogger("chatstream.access")
+
+REQUEST_ID: web.RequestKey[str] = web.RequestKey("request_id", str)
+SESSION_COOKIE = "chatstream_session"
+
+_HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data: blob:; "
+        "font-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; "
+        "require-trusted-types-for 'script'; trusted-types 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+}
+_BY_STATUS: dict[int, type[errors.RequestError]] = {
+    404: errors.NotFound,
+    405: errors.MethodNotAllowed,
+    413: errors.TooLarge,
+}
+
+
+class Guard:
+    """Stands before every handler. `session` is the value of the cookie that stands for the token."""
+
+    def __init__(self, config: Config) -> None:
+        self._token = config.token
+        self._hosts = {host.lower() for host in config.allowed_hosts}
+        self._own_host = config.host
+        self.session = hmac.new(config.token.encode(), b"chatstream session", hashlib.sha256).hexdigest()
+
+    async def __call__(
+        self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+    ) -> web.StreamResponse:
+        """Check the request, hand it on, and turn what is raised into an answer."""
+        request[REQUEST_ID] = new_id("req")
+        began = time.monotonic()
+        status = "gone"
+        try:
+            response = await self._answer(request, handler)
+            status = str(response.status)
+        finally:
+            took = (time.monotonic() - began) * 1000
+            access.info("%s %s %s %s %.0f ms", request[REQUEST_ID], request.method, request.path, status, took)
+        return response
+
+    async def _answer(
+        self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+    ) -> web.StreamResponse:
+        try:
+            self._check_host(request)
+            self._check_origin(request)
+            self._check_token(request)
+            response = await handler(request)
+        except web.HTTPException as error:
+            kind = _BY_STATUS.get(error.status, errors.RequestError)
+            response = error_response(request, kind(f"{request.method} {request.path}: {error.reason}"))
+        except errors.ChatstreamError as error:
+            if isinstance(error, errors.ProviderError):
+                log.warning("%s: %s", error.message, error.detail)
+            response = error_response(request, error)
+        except (ConnectionError, asyncio.CancelledError):
+            raise
+        except Exception:
+            log.exception("%s failed", request[REQUEST_ID])
+            failure = errors.ChatstreamError("Something went wrong inside chatstream; its log says what.")
+            response = error_response(request, failure)
+        if not response.prepared:
+            add_headers(request, response)
+        return response
+
+    def _check_host(self, request: web.Request) -> None:
+        host = request.headers.get("Host", "")
+        name = _host_name(host)
+        if not (is_loopback(name) or name in self._hosts or name == self._own_host):
+            raise errors.Misdirected(
+                f"this server is not {host[:100]!r}: start it with --allowed-host NAME for names by which it is reached"
+            )
+
+    def _check_origin(self, request: web.Request) -> None:
+        origin = request.headers.get("Origin")
+        if origin is not None:
+            parts = urlsplit(origin)
+            same = parts.netloc.lower() == request.headers.get("Host", "").lower()
+            if not parts.netloc or not (same or _host_name(parts.netloc) in self._hosts):
+                raise errors.Forbidden(f"requests from pages of {origin[:100]!r} are not accepted")
+        site = request.headers.get("Sec-Fetch-Site", "none")
+        visit = request.method in ("GET", "HEAD") and request.headers.get("Sec-Fetch-Mode") == "navigate"
+        if site not in ("same-origin", "none") and not (visit and not request.path.startswith("/api/")):
+            raise errors.Forbidden("requests from pages of other sites are not accepted")
+
+    def _check_token(self, request: web.Request) -> None:
+        if not self._token or not request.path.startswith("/api/"):
+            return
+        scheme, _, shown = request.headers.get("Authorization", "").partition(" ")
+        by_header = scheme.lower() == "bearer" and _same(shown.strip(), self._token)
+        by_cookie = _same(request.cookies.get(SESSION_COOKIE, ""), self.session)
+        if not (by_header or by_cookie):
+            raise errors.Unauthorized("this server wants its token, as 'Authorization: Bearer TOKEN'")
+
+
+def add_headers(request: web.Request, response: web.StreamResponse) -> None:
+    """Give a response the headers that every one has."""
+    for name, value in _HEADERS.items():
+        response.headers.setdefault(name, value)
+    response.headers["X-Request-Id"] = request[REQUEST_ID]
+    if request.path.startswith("/api/"):
+        response.headers.setdefault("Cache-Control", "no-store")
+
+
+def error_response(request: web.Request, error: errors.ChatstreamError) -> web.Response:
+    body: dict[str, object] = {"code": error.code, "message": error.message, "requestId": request[REQUEST_ID]}
+    if error.details:
+        body["details"] = error.details
+    headers = dict(getattr(error, "headers", {}))
+    if (seconds := getattr(error, "retry_after", None)) is not None:
+        headers["Retry-After"] = str(round(seconds))
+    return web.json_response({"error": body}, status=error.status, headers=headers)
+
+
+def _host_name(host: str) -> str:
+    """Return the name in a `name:port`, an IPv6 address with its brackets."""
+    return re.sub(r":\d*$", "", host.strip().lower()).removesuffix(".")
+
+
+def _same(shown: str, wanted: str) -> bool:
+    return hmac.compare_digest(shown.encode(), wanted.encode())

@@ -1,0 +1,62 @@
+"""One response of server-sent events: open at once, never silent for long, closed on every way out."""
+
+from __future__ import annotations
+
+import asyncio
+from types import TracebackType
+
+from aiohttp import web
+
+from ..sse import COMMENT
+from .guard import add_headers
+
+_HEADERS = {
+    "Cache-Control": "no-store, no-transform",
+    # nginx would gather the stream into blocks (nginx.org/en/docs/http/ngx_http_proxy_module.html#proxy_buffering).
+    "X-Accel-Buffering": "no",
+}
+
+
+class EventStream:
+    """Sends the headers and a first comment when entered, before anything is known of the answer.
+
+    While it is open a comment follows every `heartbeat` seconds in which nothing was written: proxies close what is
+    silent, and a client can tell a slow model from a dead connection.
+    """
+
+    def __init__(self, request: web.Request, content_type: str, heartbeat: float) -> None:
+        self.response = web.StreamResponse(headers={"Content-Type": content_type, **_HEADERS})
+        self._request = request
+        self._heartbeat = heartbeat
+        self._clock = asyncio.get_running_loop().time
+        self._written_at = 0.0
+
+    async def __aenter__(self) -> EventStream:
+        add_headers(self._request, self.response)
+        await self.response.prepare(self._request)
+        await self.write(COMMENT)
+        self._beating = asyncio.create_task(self._beat())
+        return self
+
+    async def write(self, data: bytes) -> None:
+        """Send `data`; waits while the viewer is slow to read, raises ConnectionError when it is gone."""
+        self._written_at = self._clock()
+        await self.response.write(data)
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._beating.cancel()
+        if kind is None:
+            await self.response.write_eof()
+        elif (transport := self._request.transport) is not None:
+            # An answer that broke off must not look like one that ended.
+            transport.abort()
+
+    async def _beat(self) -> None:
+        while True:
+            silent = self._clock() - self._written_at
+            if silent >= self._heartbeat:
+                await self.write(COMMENT)
+                silent = 0.0
+            await asyncio.sleep(self._heartbeat - silent)

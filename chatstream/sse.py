@@ -1,0 +1,107 @@
+"""Server-sent events, both ways: bytes to frames and frames to bytes.
+
+The rules are those of the HTML standard, 9.2.6 (https://html.spec.whatwg.org/multipage/server-sent-events.html): UTF-8
+with an optional byte order mark; lines end with CR, LF or CRLF; a blank line ends an event; a line that starts with a
+colon is a comment; an event without data is dropped. Frames do not depend on how the bytes were cut on their way.
+
+One thing goes beyond the standard: `Decoder.close` hands out an event whose blank line never came. The standard drops
+it, but some providers leave the last blank line out.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+CONTENT_TYPE = "text/event-stream"
+_BOM = b"\xef\xbb\xbf"
+
+
+class Frame(NamedTuple):
+    """One event: `data` is what its `data:` lines hold, joined by LF, as bytes that JSON parsers take at once."""
+
+    data: bytes
+    event: bytes = b"message"
+    id: str = ""
+
+
+class Decoder:
+    """Cuts bytes into frames; `feed` takes them in any pieces.
+
+    `last_id` and `retry` (milliseconds) are what the stream said last, for a client that reconnects.
+    """
+
+    __slots__ = ("_after_cr", "_begun", "_rest", "last_id", "retry")
+
+    def __init__(self) -> None:
+        self.last_id = ""
+        self.retry: int | None = None
+        self._rest = bytearray()
+        # A chunk that ended in CR: its line is complete, and an LF that comes first in the next one belongs to it.
+        self._after_cr = False
+        # The mark is looked for once, when three bytes are there.
+        self._begun = False
+
+    def feed(self, chunk: bytes) -> list[Frame]:
+        """Return the frames that `chunk` completes."""
+        if self._after_cr or b"\r" in chunk:
+            chunk = self._unify_line_ends(chunk)
+        if self._begun and not self._rest:
+            blocks = chunk.split(b"\n\n")
+        else:
+            # Only what is new is searched, or a large event in small pieces would cost the square of its size.
+            searched = max(len(self._rest) - 1, 0) if self._begun else 0
+            self._rest += chunk
+            if not (self._begun or self._skip_mark()) or self._rest.find(b"\n\n", searched) < 0:
+                return []
+            blocks = bytes(self._rest).split(b"\n\n")
+        self._rest = bytearray(blocks.pop())
+        return [frame for block in blocks if (frame := self._frame(block)) is not None]
+
+    def close(self) -> list[Frame]:
+        """Return the event that stood unfinished when the stream ended, if it holds anything."""
+        frame = self._frame(bytes(self._rest).removesuffix(b"\n")) if self._rest else None
+        self._rest = bytearray()
+        return [frame] if frame is not None else []
+
+    def _unify_line_ends(self, chunk: bytes) -> bytes:
+        if self._after_cr and chunk.startswith(b"\n"):
+            chunk = chunk[1:]
+            self._after_cr = False
+        if chunk:
+            self._after_cr = chunk.endswith(b"\r")
+        return chunk.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+
+    def _skip_mark(self) -> bool:
+        """Take the byte order mark away; False while too few bytes are there to tell."""
+        if len(self._rest) < len(_BOM) and _BOM.startswith(self._rest):
+            return False
+        if self._rest.startswith(_BOM):
+            del self._rest[: len(_BOM)]
+        self._begun = True
+        return True
+
+    def _frame(self, block: bytes) -> Frame | None:
+        event = b"message"
+        data: bytes | None = None
+        for line in block.split(b"\n"):
+            name, _, value = line.partition(b":")
+            if value.startswith(b" "):
+                value = value[1:]
+            if name == b"data":
+                data = value if data is None else data + b"\n" + value
+            elif name == b"event":
+                event = value or b"message"
+            elif name == b"id":
+                if b"\0" not in value:
+                    self.last_id = value.decode("utf-8", "replace")
+            elif name == b"retry" and value.isdigit():
+                self.retry = int(value)
+        return None if data is None else Frame(data, event, self.last_id)
+
+
+COMMENT = b":\n\n"
+
+
+def encode(data: bytes, id: str) -> bytes:
+    """Return one event as bytes, its blank line included; `data` is one line."""
+    return b"id: %b\ndata: %b\n\n" % (id.encode(), data)

@@ -1,0 +1,126 @@
+"""The native wire: one JSON object a frame, `type` first, names in camelCase.
+
+    {"type":"start","runId","messageId","model"}
+    {"type":"reasoning","content"}                       {"type":"text","content"}
+    {"type":"tool_start","toolCallId","toolName"}        {"type":"tool_input","toolCallId","delta"}
+    {"type":"tool_call","toolCallId","toolName","input"}
+    {"type":"approval","toolCallId","toolName","input"}
+    {"type":"tool_progress","toolCallId","content"}
+    {"type":"tool_result","toolCallId","toolName","result","isError","durationMs"}
+    {"type":"turn","finishReason","usage"}               {"type":"notice","code","message"}
+    {"type":"error","code","message","retryable","requestId","usage"}      ends a run that failed
+    {"type":"done","outcome","finishReason","usage","messages"}            ends every other run
+
+A client that knows `text`, `tool_start`, `tool_result` and `done`, and reads only lines that begin with `data: `, can
+follow a run: every frame is one such line. An event of which a viewer needs nothing makes no frame.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+
+from .. import events, sse
+from ..deltas import Usage
+from ..events import Event
+from ..messages import ToolCall, message_to_json
+
+_dumps = orjson.dumps
+
+
+def usage_to_json(usage: Usage) -> dict[str, Any]:
+    value = {
+        "inputTokens": usage.input_tokens,
+        "outputTokens": usage.output_tokens,
+        "cachedTokens": usage.cached_tokens,
+        "reasoningTokens": usage.reasoning_tokens,
+    }
+    return value | ({"estimated": True} if usage.estimated else {})
+
+
+def _run_started(event: events.RunStarted) -> dict[str, Any]:
+    return {"type": "start", "runId": event.run_id, "messageId": event.message_id, "model": event.model}
+
+
+def _part_started(event: events.PartStarted) -> dict[str, Any] | None:
+    if event.kind != "tool_call":
+        return None
+    return {"type": "tool_start", "toolCallId": event.call_id, "toolName": event.name}
+
+
+def _part_finished(event: events.PartFinished) -> dict[str, Any] | None:
+    call = event.value
+    if not isinstance(call, ToolCall):
+        return None
+    # Arguments that are no JSON object are shown as the text that they are.
+    shown = call.arguments if call.input is None else call.input
+    return {"type": "tool_call", "toolCallId": call.id, "toolName": call.name, "input": shown}
+
+
+def _tool_finished(event: events.ToolFinished) -> dict[str, Any]:
+    return {
+        "type": "tool_result",
+        "toolCallId": event.call_id,
+        "toolName": event.name,
+        "result": event.content,
+        "isError": event.is_error,
+        "durationMs": event.duration_ms,
+    }
+
+
+_TABLE: dict[type[Event], Callable[[Any], dict[str, Any] | None]] = {
+    events.RunStarted: _run_started,
+    events.TurnStarted: lambda event: None,
+    events.PartStarted: _part_started,
+    events.TextDelta: lambda event: {"type": "text", "content": event.text},
+    events.ReasoningDelta: lambda event: {"type": "reasoning", "content": event.text},
+    events.ArgumentsDelta: lambda event: {"type": "tool_input", "toolCallId": event.call_id, "delta": event.text},
+    events.PartFinished: _part_finished,
+    events.ToolStarted: lambda event: None,
+    events.ToolProgress: lambda event: {
+        "type": "tool_progress",
+        "toolCallId": event.call_id,
+        "content": event.content,
+    },
+    events.ToolFinished: _tool_finished,
+    events.ApprovalRequested: lambda event: {
+        "type": "approval",
+        "toolCallId": event.call_id,
+        "toolName": event.name,
+        "input": event.input,
+    },
+    events.TurnFinished: lambda event: {
+        "type": "turn",
+        "finishReason": event.finish_reason,
+        "usage": usage_to_json(event.usage),
+    },
+    events.Notice: lambda event: {"type": "notice", "code": event.code, "message": event.message},
+}
+
+
+class Encoder:
+    """Makes the frames of one run. `request_id` is what an `error` frame names, for the reader to quote."""
+
+    content_type = sse.CONTENT_TYPE
+
+    def __init__(self, request_id: str = "") -> None:
+        self._request_id = request_id
+
+    def encode(self, number: int, event: Event) -> bytes:
+        """Return the frame of event `number` as bytes, empty where it has none."""
+        if isinstance(event, events.RunFinished | events.RunFailed):
+            value: dict[str, Any] | None = self._end(event)
+        else:
+            value = _TABLE[type(event)](event)
+        return sse.encode(_dumps(value), str(number)) if value is not None else b""
+
+    def _end(self, event: events.RunFinished | events.RunFailed) -> dict[str, Any]:
+        usage = usage_to_json(event.usage)
+        if isinstance(event, events.RunFailed):
+            told = {"code": event.code, "message": event.message, "retryable": event.retryable}
+            return {"type": "error"} | told | {"requestId": self._request_id, "usage": usage}
+        messages = [message_to_json(message) for message in event.messages]
+        ended = {"outcome": event.outcome, "finishReason": event.finish_reason}
+        return {"type": "done"} | ended | {"usage": usage, "messages": messages}
