@@ -247,8 +247,8 @@ def sendable(messages: Sequence[Message], origin: str) -> list[Message]:
     """Return `messages` as any provider's API takes them, for a request to the model `origin` (`provider:model`).
 
     Every call is followed at once by exactly one result and no result is without its call; call ids occur once; no
-    message is empty; the first is a user's and the last a user's or a tool's. Reasoning and opaque parts
-    of another origin are left out. System messages are left out too: see `system_text`.
+    message is empty; the first is a user's and the last a user's or a tool's. Reasoning and opaque parts of another
+    origin are left out, and so are system messages: see `system_text`.
     Both APIs answer a history that breaks one of these with status 400 (platform.claude.com/docs/en/api/messages,
     platform.openai.com/docs/api-reference/chat).
     """
@@ -265,7 +265,8 @@ def sendable(messages: Sequence[Message], origin: str) -> list[Message]:
             _append(fit, answers)
     if fit and fit[0].role != "user":
         fit.insert(0, user(CONTINUE))
-    if fit and fit[-1].role == "assistant":
+    # An answer that ends with a provider's own tool was paused there, and goes on when it comes back as it is.
+    if fit and fit[-1].role == "assistant" and not isinstance(fit[-1].parts[-1], Opaque):
         fit.append(user(CONTINUE))
     return fit
 

@@ -80,7 +80,7 @@ def build_request(request: ModelRequest, provider: str) -> dict[str, Any]:
     parameters: dict[str, Any] = {
         "model": request.model,
         "max_tokens": request.max_output_tokens,
-        "messages": [_message(message) for message in history],
+        "messages": _messages(history),
         "stream": True,
         # One breakpoint that moves with the end of the conversation: what was sent before is read from the cache.
         "cache_control": {"type": "ephemeral"},
@@ -96,6 +96,8 @@ def build_request(request: ModelRequest, provider: str) -> dict[str, Any]:
 
 
 def _thinking(request: ModelRequest) -> dict[str, Any]:
+    if not request.model.startswith("claude-"):
+        return {}  # another server's model, which may not know the word
     if not _TAKES_BUDGET.match(request.model):
         effort = {"output_config": {"effort": request.effort}} if request.effort else {}
         return {"thinking": {"type": "adaptive", "display": "summarized"}} | effort
@@ -105,9 +107,16 @@ def _thinking(request: ModelRequest) -> dict[str, Any]:
     return {"thinking": {"type": "enabled", "budget_tokens": budget}}
 
 
-def _message(message: Message) -> dict[str, Any]:
-    role = "assistant" if message.role == "assistant" else "user"
-    return {"role": role, "content": _blocks(message.parts)}
+def _messages(history: Sequence[Message]) -> list[dict[str, Any]]:
+    """Return the history in turns of user and assistant: results are a user's, and what was asked next joins them."""
+    turns: list[dict[str, Any]] = []
+    for message in history:
+        role = "assistant" if message.role == "assistant" else "user"
+        if turns and turns[-1]["role"] == role:
+            turns[-1]["content"] += _blocks(message.parts)
+        else:
+            turns.append({"role": role, "content": _blocks(message.parts)})
+    return turns
 
 
 def _blocks(parts: Sequence[Part]) -> list[dict[str, Any]]:

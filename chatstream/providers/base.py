@@ -20,7 +20,7 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol, Self
 
 import orjson
 
@@ -86,7 +86,7 @@ class Provider(ABC):
     def takes_tools(self, model: str) -> bool:
         return self.info(model).tools
 
-    async def open(self) -> None:
+    async def open(self) -> None:  # noqa: B027 (not every provider has something to load)
         """Load what the first request needs, so that it need not wait for it."""
 
     @abstractmethod
@@ -97,16 +97,23 @@ class Provider(ABC):
         """
 
     async def text(self, messages: str | Sequence[Message], *, model: str = "") -> AsyncIterator[str]:
-        """Yield the text of one response, as it comes: the smallest use of a model."""
+        """Yield the text of one response, as it comes, and let go of all: the smallest use of a model."""
         told = [user(messages)] if isinstance(messages, str) else messages
-        async with aclosing(self.stream(ModelRequest(model or self.default_model, told))) as batches:
+        request = ModelRequest(model or self.default_model, told)
+        async with self, aclosing(self.stream(request)) as batches:
             async for batch in batches:
                 for delta in batch:
                     if isinstance(delta, TextDelta):
                         yield delta.text
 
-    async def aclose(self) -> None:
-        """Let go of connections and processes."""
+    async def aclose(self) -> None:  # noqa: B027 (not every provider holds something)
+        """Let go of connections and processes; the next request opens them again."""
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *raised: object) -> None:
+        await self.aclose()
 
 
 class Translator(Protocol):
@@ -127,13 +134,21 @@ async def translate(chunks: AsyncIterator[bytes], translator: Translator) -> Asy
         async for chunk in chunks:
             if (frames := decoder.feed(chunk)) and (batch := translator.feed(frames)):
                 yield batch
-        if batch := translator.feed(decoder.close()):
+        if batch := _feed_rest(translator, decoder.close()):
             yield batch
     except (KeyError, TypeError, AttributeError, IndexError) as error:
         raise errors.ProviderBroken(
             f"{translator.told.label} sent something that its API does not define.", detail=repr(error)
         ) from error
     translator.close()
+
+
+def _feed_rest(translator: Translator, frames: list[Frame]) -> list[Delta]:
+    """Feed the event that stood at the end without its blank line; where it is not whole, neither is the answer."""
+    try:
+        return translator.feed(frames)
+    except errors.ProviderBroken as error:
+        raise translator.told.lost("the stream ended within an event") from error
 
 
 def read_json(frame: Frame, label: str) -> Any:
@@ -229,12 +244,6 @@ class Told:
         status = next((_STATUS_BY_NAME[name] for name in named if name in _STATUS_BY_NAME), 500)
         return self.status_error(numbers[0] if numbers and 400 <= numbers[0] < 600 else status, error)
 
-    def unreachable(self, error: Exception) -> errors.ProviderError:
-        return errors.ProviderUnreachable(f"{self.label} could not be reached.", detail=repr(error))
-
-    def timeout(self, error: Exception) -> errors.ProviderError:
-        return errors.ProviderTimeout(f"{self.label} took too long to answer.", detail=repr(error))
-
     def lost(self, detail: object) -> errors.ProviderError:
         return errors.ProviderUnreachable(
             f"The connection to {self.label} was lost before the answer was complete.", detail=str(detail)
@@ -326,28 +335,39 @@ class SdkProvider(Provider):
         This is the read side: a faster way to the bytes takes the place of `aiter_bytes` here and nowhere else.
         """
         headers = {} if self._keep_alive else {"Connection": "close"}
+        answered = False
         try:
             async with method(**parameters, extra_headers=headers) as response:
                 http = response.http_response
                 if "application/json" in http.headers.get("content-type", ""):
                     raise _not_a_stream(told, await response.read())
+                answered = True
                 yield http.aiter_bytes()
         except self._module.APIStatusError as error:
             body = error.body if error.body is not None else error.message
             raise told.status_error(error.status_code, body, error.response.headers) from error
-        except self._module.APITimeoutError as error:
-            raise told.timeout(error) from error
-        except self._module.APIConnectionError as error:
-            raise told.unreachable(error) from error
-        except importlib.import_module("httpx2").TimeoutException as error:
-            raise told.timeout(error) from error
-        except (importlib.import_module("httpx2").TransportError, OSError) as error:
-            raise told.lost(repr(error)) from error
+        except (self._module.APIConnectionError, importlib.import_module("httpx2").TransportError) as error:
+            raise _connection_error(told, error, answered) from error
 
     async def aclose(self) -> None:
         if self._client is not None and self._loop is asyncio.get_running_loop():
             await self._client.close()
         self._client = None
+
+
+def _connection_error(told: Told, error: Exception, answered: bool) -> errors.ProviderError:
+    """Return what went wrong below HTTP; the first cause says whether it was a time limit.
+
+    The exception itself does not: openai 3.54 calls a refused connection a timeout too (seen).
+    """
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, TimeoutError):
+            return errors.ProviderTimeout(f"{told.label} took too long to answer.", detail=repr(error))
+        cause = cause.__cause__
+    if answered:
+        return told.lost(repr(error))
+    return errors.ProviderUnreachable(f"{told.label} could not be reached.", detail=repr(error))
 
 
 def _not_a_stream(told: Told, body: bytes) -> errors.ProviderError:

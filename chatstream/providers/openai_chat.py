@@ -117,13 +117,15 @@ def build_request(request: ModelRequest, provider: str, *, compatible: bool) -> 
 
 
 def _messages(message: Message, *, with_reasoning: bool) -> list[dict[str, Any]]:
-    """Return a message in the API's form: one for each result, else one."""
+    """Return a message in the API's form: one for each result, none where nothing is left that this API knows."""
     if message.role == "tool":
         return [
             {"role": "tool", "tool_call_id": part.tool_call_id, "content": part.content}
             for part in message.parts
             if isinstance(part, ToolResult)
         ]
+    if not message.text and not message.calls:
+        return []
     value: dict[str, Any] = {"role": message.role, "content": message.text or None}
     if message.calls:
         value["tool_calls"] = [

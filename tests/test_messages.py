@@ -1,0 +1,200 @@
+"""Histories of every kind, and what becomes of them on their way to a provider."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
+
+from chatstream.messages import (
+    MESSAGE_SCHEMA,
+    NOT_RUN,
+    PART_SCHEMAS,
+    Message,
+    Opaque,
+    Reasoning,
+    Text,
+    ToolCall,
+    ToolResult,
+    message_to_json,
+    messages_from_json,
+    read_arguments,
+    sendable,
+    user,
+    without_tools,
+)
+from chatstream.providers import ModelRequest, anthropic, openai_chat
+
+HERE, ELSEWHERE = "anthropic:claude-x", "openai-chat:gpt-x"
+
+texts = st.sampled_from(["", " ", "\n", "Hello", "\N{GRINNING FACE}"])
+ids = st.sampled_from(["", "a", "b", "c"])
+calls = st.builds(
+    lambda call_id, name, arguments: ToolCall(call_id, name, read_arguments(arguments)[0], arguments),
+    ids,
+    st.sampled_from(["add", "look", ""]),
+    st.sampled_from(["", "{}", '{"a": 1}', '{"a": ', "[1]"]),
+)
+results = st.builds(ToolResult, ids, st.just("add"), texts, st.booleans())
+reasonings = st.builds(
+    Reasoning, texts, ids, st.sampled_from(["", "data"]), st.sampled_from([HERE, ELSEWHERE, ""]), st.just("reasoning")
+)
+opaques = st.builds(Opaque, st.sampled_from([HERE, ELSEWHERE]), st.just({"type": "server_tool_use", "id": "s"}))
+histories = st.lists(
+    st.one_of(
+        st.builds(Message, st.sampled_from(["system", "user"]), st.lists(st.builds(Text, texts), max_size=2).map(tuple)),
+        st.builds(
+            Message,
+            st.just("assistant"),
+            st.lists(st.one_of(st.builds(Text, texts), reasonings, calls, opaques), max_size=4).map(tuple),
+        ),
+        st.builds(Message, st.just("tool"), st.lists(results, max_size=3).map(tuple)),
+    ),
+    max_size=8,
+)
+
+
+def check_anthropic(messages: list[dict[str, Any]]) -> None:
+    """Hold a request against the rules of platform.claude.com/docs/en/api/messages."""
+    open_calls: list[str] = []
+    seen: set[str] = set()
+    for number, message in enumerate(messages):
+        content = message["content"]
+        assert content, "no empty content"
+        assert message["role"] == ("user" if number % 2 == 0 else "assistant")
+        answered = [block["tool_use_id"] for block in content if block["type"] == "tool_result"]
+        assert answered == open_calls, "each call has its result in the next message, and no result is without a call"
+        if answered:
+            assert all(block["type"] == "tool_result" for block in content[: len(answered)]), "results come first"
+        open_calls = [block["id"] for block in content if block["type"] == "tool_use"]
+        assert len(set(open_calls)) == len(open_calls) and not seen & set(open_calls) and "" not in open_calls
+        seen |= set(open_calls)
+        for block in content:
+            assert block["type"] != "text" or block["text"].strip()
+            assert block["type"] != "tool_result" or block["content"].strip()
+            assert block["type"] != "thinking" or block["signature"]
+            assert block["type"] != "tool_use" or (block["name"] and isinstance(block["input"], dict))
+    assert not open_calls
+    assert messages[-1]["role"] == "user" or messages[-1]["content"][-1]["type"] == "server_tool_use"
+
+
+def check_openai(messages: list[dict[str, Any]]) -> None:
+    """Hold a request against the rules of platform.openai.com/docs/api-reference/chat."""
+    open_calls: list[str] = []
+    seen: set[str] = set()
+    for message in messages:
+        if message["role"] == "tool":
+            assert message["tool_call_id"] == open_calls.pop(0) and message["content"]
+            continue
+        assert open_calls == [], "results follow their calls at once, in order"
+        open_calls = [call["id"] for call in message.get("tool_calls", ())]
+        assert len(set(open_calls)) == len(open_calls) and not seen & set(open_calls) and "" not in open_calls
+        seen |= set(open_calls)
+        assert message["content"] or open_calls, "no empty content"
+        for call in message.get("tool_calls", ()):
+            assert call["function"]["name"]
+            assert isinstance(orjson.loads(call["function"]["arguments"]), dict)
+    assert open_calls == []
+
+
+@given(histories)
+def test_from_any_history_the_next_request_is_valid_for_both_apis(history: list[Message]) -> None:
+    if not sendable(history, ""):
+        return  # nothing to send: the server refuses it before it asks
+    request = ModelRequest("claude-x", history)
+    check_anthropic(anthropic.build_request(request, "anthropic")["messages"])
+    request = ModelRequest("gpt-x", history)
+    check_openai(openai_chat.build_request(request, "openai-chat", compatible=True)["messages"])
+
+
+@given(histories)
+def test_a_history_that_was_made_fit_stays_as_it_is(history: list[Message]) -> None:
+    fit = sendable(history, HERE)
+    assert sendable(fit, HERE) == fit
+
+
+@given(histories)
+def test_reasoning_of_another_model_is_never_sent(history: list[Message]) -> None:
+    sent = [part for message in sendable(history, HERE) for part in message.parts]
+    assert all(part.origin == HERE for part in sent if isinstance(part, Reasoning | Opaque))
+
+
+@given(histories)
+def test_the_json_of_a_history_fits_its_schema_and_is_read_back_the_same(history: list[Message]) -> None:
+    values = orjson.loads(orjson.dumps([message_to_json(message) for message in history]))
+    validator = Draft202012Validator(MESSAGE_SCHEMA | {"$defs": PART_SCHEMAS})
+    assert [list(validator.iter_errors(value)) for value in values] == [[] for _ in values]
+    assert [message_to_json(message) for message in messages_from_json(values)] == values
+
+
+@given(histories)
+def test_a_model_without_tools_is_sent_none(history: list[Message]) -> None:
+    told = without_tools(history)
+    assert not [part for message in told for part in message.parts if isinstance(part, ToolCall | ToolResult)]
+    assert all(message.role != "tool" for message in told)
+
+
+CALL = ToolCall("a", "add", {"a": 1}, '{"a": 1}')
+CASES: dict[str, tuple[list[Message], list[Message]]] = {
+    "a call without a result gets one that says so": (
+        [user("Hi"), Message("assistant", (CALL,)), user("And?")],
+        [
+            user("Hi"),
+            Message("assistant", (CALL,)),
+            Message("tool", (ToolResult("a", "add", NOT_RUN, is_error=True),)),
+            user("And?"),
+        ],
+    ),
+    "a result without a call is left out": (
+        [user("Hi"), Message("tool", (ToolResult("z", "add", "3"),)), user("And?")],
+        [Message("user", (Text("Hi"), Text("And?")))],
+    ),
+    "an id that is used again is made another, with its result": (
+        [user("Hi"), *(Message("assistant", (CALL,)), Message("tool", (ToolResult("a", "add", "1"),))) * 2],
+        [
+            user("Hi"),
+            Message("assistant", (CALL,)),
+            Message("tool", (ToolResult("a", "add", "1"),)),
+            Message("assistant", (ToolCall("a_2", "add", {"a": 1}, '{"a": 1}'),)),
+            Message("tool", (ToolResult("a_2", "add", "1"),)),
+        ],
+    ),
+    "an answer that came to nothing is left out": (
+        [user("Hi"), Message("assistant", (Text(" "), Reasoning("hm", "s", origin=HERE))), user("Hi?")],
+        [Message("user", (Text("Hi"), Text("Hi?")))],
+    ),
+    "an answer at the end is to be continued": (
+        [user("Hi"), Message("assistant", (Text("Well,"),))],
+        [user("Hi"), Message("assistant", (Text("Well,"),)), user("Continue.")],
+    ),
+    "a provider's own tool at the end goes back as it is": (
+        [user("Hi"), Message("assistant", (Opaque(HERE, {"type": "server_tool_use"}),))],
+        [user("Hi"), Message("assistant", (Opaque(HERE, {"type": "server_tool_use"}),))],
+    ),
+}
+
+
+@pytest.mark.parametrize(("history", "expected"), CASES.values(), ids=CASES)
+def test_what_is_sent(history: list[Message], expected: list[Message]) -> None:
+    assert sendable(history, HERE) == expected
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected", "problem"),
+    [
+        ("", {}, ""),
+        (" ", {}, ""),
+        ('{"a": 1}', {"a": 1}, ""),
+        ('{"a": ', None, "not valid JSON"),
+        ("[1]", None, "must be a JSON object"),
+        ("null", None, "must be a JSON object"),
+    ],
+)
+def test_arguments_are_an_object_or_a_reason(arguments: str, expected: dict[str, Any] | None, problem: str) -> None:
+    value, why = read_arguments(arguments)
+    assert value == expected
+    assert problem in why and bool(why) == bool(problem)
