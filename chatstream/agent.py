@@ -208,12 +208,14 @@ class _Loop:
         """Take one turn, the model's response and the tools that it called; say which calls wait for a decision."""
         await self.emit([events.TurnStarted(number)])
         tools = _ToolRuns(self.toolbox, self.emit)
-        failure: errors.ProviderError | None = None
+        failure: Exception | None = None
         try:
             try:
                 await self._respond(number, tools)
-            except errors.ProviderError as error:
-                failure = error
+            except _EmitError:
+                raise
+            except Exception as error:
+                failure = error  # raised again when the turn is closed: what was shown stays whole
             turn = self._turn
             meant = failure is None and turn.finish_reason in _MEANT
             await self.emit(turn.finish_parts(complete=meant))

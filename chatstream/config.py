@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import ipaddress
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,6 +60,7 @@ _OPTIONS: tuple[tuple[str, dict[str, Any]], ...] = (
 )
 # Names of options whose value in `Config` is called otherwise, being a list.
 _RENAMED = {"allowed_host": "allowed_hosts"}
+_HOST_NAME = re.compile(r"[\w.-]+|\[[\da-f:.]+\]", re.ASCII | re.IGNORECASE)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -71,7 +73,13 @@ def read_config(arguments: Sequence[str], environ: Mapping[str, str] = os.enviro
     parser = _Parser(prog="python -m chatstream", description="Serve an LLM chat: the API, and the page at /.")
     for name, options in _OPTIONS:
         parser.add_argument(f"--{name}", default=argparse.SUPPRESS, **options)
-    values = vars(parser.parse_args([*_from_environment(environ, arguments), *arguments]))
+    found = _from_environment(environ, arguments)
+    for variable, option in found:
+        try:
+            parser.parse_args([option])
+        except ConfigError as error:
+            raise ConfigError(f"{variable}: {error.message}") from error
+    values = vars(parser.parse_args([*(option for _, option in found), *arguments]))
     if "docs" in values:
         values["docs"] = Path(values["docs"]).expanduser()
     if "system" in values:
@@ -94,15 +102,18 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def _from_environment(environ: Mapping[str, str], arguments: Sequence[str]) -> list[str]:
-    """Return the variables as options, which those of the command line then override; lists are parted by commas."""
+def _from_environment(environ: Mapping[str, str], arguments: Sequence[str]) -> list[tuple[str, str]]:
+    """Return the variables and the options that they stand for; lists are parted by commas.
+
+    A variable whose option is given on the command line is left out.
+    """
     given = {argument.partition("=")[0] for argument in arguments}
     found = []
     for name, options in _OPTIONS:
-        variable = environ.get(f"CHATSTREAM_{name.upper().replace('-', '_')}")
-        if variable and f"--{name}" not in given:
-            values = variable.split(",") if options.get("action") == "append" else [variable]
-            found += [f"--{name}={value.strip()}" for value in values]
+        variable = f"CHATSTREAM_{name.upper().replace('-', '_')}"
+        if (text := environ.get(variable)) and f"--{name}" not in given:
+            values = text.split(",") if options.get("action") == "append" else [text]
+            found += [(variable, f"--{name}={value.strip()}") for value in values]
     return found
 
 
@@ -122,12 +133,15 @@ def _check(config: Config) -> None:
     if not 0 <= config.port <= 65535:
         raise ConfigError(f"--port must be from 0 to 65535, not {config.port}")
     for name in ("max_output_tokens", "max_turns", "max_body", "heartbeat"):
-        if getattr(config, name) <= 0:
+        if not getattr(config, name) > 0:  # neither is nan
             raise ConfigError(f"--{name.replace('_', '-')} must be above 0, not {getattr(config, name)}")
     if config.temperature is not None and not 0 <= config.temperature <= 2:
         raise ConfigError(f"--temperature must be from 0 to 2, not {config.temperature}")
     if config.docs is not None and not config.docs.exists():
         raise ConfigError(f"--docs: there is no folder {config.docs}")
+    for host in config.allowed_hosts:
+        if not _HOST_NAME.fullmatch(host):
+            raise ConfigError(f"--allowed-host takes a name such as chat.example, no address or port: not {host!r}")
     if not is_loopback(config.host) and not config.token:
         raise ConfigError(
             f"--host {config.host} can be reached from other machines, so it needs --token: "

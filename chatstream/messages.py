@@ -167,7 +167,8 @@ def _part_from_json(value: dict[str, Any]) -> Part:
             return Reasoning(**{name: text for name, text in value.items() if name != "type"})
         case "tool_call":
             arguments = value.get("arguments") or orjson.dumps(value.get("input", {})).decode()
-            return ToolCall(value["id"], value["name"], read_arguments(arguments)[0], arguments)
+            parsed, problem = read_arguments(arguments)
+            return ToolCall(value["id"], value["name"], parsed, arguments, problem)
         case "opaque":
             return Opaque(value["origin"], value["data"])
         case _:

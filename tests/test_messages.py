@@ -46,7 +46,9 @@ reasonings = st.builds(
 opaques = st.builds(Opaque, st.sampled_from([HERE, ELSEWHERE]), st.just({"type": "server_tool_use", "id": "s"}))
 histories = st.lists(
     st.one_of(
-        st.builds(Message, st.sampled_from(["system", "user"]), st.lists(st.builds(Text, texts), max_size=2).map(tuple)),
+        st.builds(
+            Message, st.sampled_from(["system", "user"]), st.lists(st.builds(Text, texts), max_size=2).map(tuple)
+        ),
         st.builds(
             Message,
             st.just("assistant"),

@@ -23,7 +23,11 @@ CASES: dict[str, tuple[bytes, list[Frame], list[Frame]]] = {
         [],
     ),
     "the standard's empty data": (b"data\n\ndata\ndata\n\ndata:", [Frame(b""), Frame(b"\n")], [Frame(b"")]),
-    "one space is dropped, not two": (b"data:test\n\ndata: test\n\ndata:  x\n\n", [Frame(b"test")] * 2 + [Frame(b" x")], []),
+    "one space is dropped, not two": (
+        b"data:test\n\ndata: test\n\ndata:  x\n\n",
+        [Frame(b"test")] * 2 + [Frame(b" x")],
+        [],
+    ),
     "CRLF": (b"event: a\r\ndata: 1\r\n\r\ndata: 2\r\n\r\n", [Frame(b"1", b"a"), Frame(b"2")], []),
     "CR": (b"event: a\rdata: 1\r\rdata: 2\r\r", [Frame(b"1", b"a"), Frame(b"2")], []),
     "mixed line ends": (b"data: 1\r\n\ndata: 2\n\rdata: 3\r\r\n", [Frame(b"1"), Frame(b"2"), Frame(b"3")], []),
@@ -32,7 +36,11 @@ CASES: dict[str, tuple[bytes, list[Frame], list[Frame]]] = {
     "a stream that is shorter than a mark": (b"\xef\xbb", [], []),
     "comments and unknown fields": (b":\n\n: x\nfoo: bar\ndata: 1\nretry: 10\n\n", [Frame(b"1")], []),
     "an event without data is dropped and its type with it": (b"event: a\n\ndata: 1\n\n", [Frame(b"1")], []),
-    "an id that holds NUL is ignored": (b"id: 1\ndata: 1\n\nid: 2\0\ndata: 2\n\n", [Frame(b"1", id="1"), Frame(b"2", id="1")], []),
+    "an id that holds NUL is ignored": (
+        b"id: 1\ndata: 1\n\nid: 2\0\ndata: 2\n\n",
+        [Frame(b"1", id="1"), Frame(b"2", id="1")],
+        [],
+    ),
     "four-byte characters": (b"data: " + EMOJI + b"\n\n", [Frame(EMOJI)], []),
     "colons in the value": (b'data: {"a": "b:c"}\n\n', [Frame(b'{"a": "b:c"}')], []),
     "many blank lines": (b"\n\n\ndata: 1\n\n\n\n\ndata: 2\n\n", [Frame(b"1"), Frame(b"2")], []),
@@ -42,9 +50,7 @@ CASES: dict[str, tuple[bytes, list[Frame], list[Frame]]] = {
 
 
 @pytest.mark.parametrize(("stream", "frames", "rest"), CASES.values(), ids=CASES)
-def test_frames_do_not_depend_on_how_the_bytes_arrive(
-    stream: bytes, frames: list[Frame], rest: list[Frame]
-) -> None:
+def test_frames_do_not_depend_on_how_the_bytes_arrive(stream: bytes, frames: list[Frame], rest: list[Frame]) -> None:
     for chunks in every_cut(stream):
         decoder = Decoder()
         assert [frame for chunk in chunks for frame in decoder.feed(chunk)] == frames
