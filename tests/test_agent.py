@@ -16,7 +16,7 @@ from chatstream.events import Event, Grammar, Outcome
 from chatstream.messages import NOT_RUN, Reasoning, Text, ToolCall, ToolResult
 from chatstream.providers import Provider
 from chatstream.providers.scripted import Scripted
-from chatstream.testing import Call, FakeProvider, Turn
+from chatstream.testing import Call, FakeProvider, Turn, messages_stream
 
 SDKS = ["anthropic", "openai_chat"]
 
@@ -286,6 +286,15 @@ async def test_what_fails_after_text_was_seen_ends_the_run_and_is_not_asked_agai
     shown = "".join(event.text for event in of(said, events.TextDelta))
     assert shown and ("0123456789" * 20).startswith(shown)
     assert failed.messages[0].text == shown
+
+
+async def test_text_that_came_in_one_read_with_its_error_is_kept() -> None:
+    whole = messages_stream(Turn(text="Once upon"))
+    overloaded = b'data: {"type":"error","error":{"type":"overloaded_error"}}\n\n'
+    stream = whole[: whole.index(b"event: content_block_stop")] + overloaded
+    said, bodies = await play("anthropic", [Turn(raw=stream), Turn(text="Again")])
+    assert "".join(event.text for event in of(said, events.TextDelta)) == "Once upon"
+    assert said[-1].code == "overloaded" and len(bodies) == 1  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize("sdk", SDKS)

@@ -147,14 +147,14 @@ class MessagesTranslator:
 
     def __init__(self, told: Told) -> None:
         self.told = told
-        self._batch = Batch()
+        self.batch = Batch()
         self._stopped = False
         self._usage: dict[str, int] = {}
         # Blocks of a kind that is not known here, gathered whole: their start, with what their deltas added.
         self._opaque: dict[int, dict[str, Any]] = {}
 
     def feed(self, frames: list[Frame]) -> list[Delta]:
-        batch = self._batch
+        batch = self.batch
         for frame in frames:
             event = read_json(frame, self.told.label)
             kind = event.get("type")
@@ -188,14 +188,14 @@ class MessagesTranslator:
         kind = block.get("type")
         if kind == "text":
             if block.get("text"):
-                self._batch.join(TextDelta, index, block["text"])
+                self.batch.join(TextDelta, index, block["text"])
         elif kind == "thinking":
             text, signature = block.get("thinking", ""), block.get("signature", "")
-            self._batch.add(ReasoningDelta(index, text, signature))
+            self.batch.add(ReasoningDelta(index, text, signature))
         elif kind == "redacted_thinking":
-            self._batch.add(ReasoningDelta(index, redacted=block["data"]))
+            self.batch.add(ReasoningDelta(index, redacted=block["data"]))
         elif kind == "tool_use":
-            self._batch.add(ToolCallDelta(index, block.get("id", ""), block.get("name", "")))
+            self.batch.add(ToolCallDelta(index, block.get("id", ""), block.get("name", "")))
         else:
             self._opaque[index] = dict(block)
 
@@ -204,11 +204,11 @@ class MessagesTranslator:
         if index in self._opaque:
             self._add_to_opaque(self._opaque[index], delta)
         elif kind == "thinking_delta":
-            self._batch.join(ReasoningDelta, index, delta["thinking"])
+            self.batch.join(ReasoningDelta, index, delta["thinking"])
         elif kind == "input_json_delta":
-            self._batch.join(arguments_delta, index, delta["partial_json"])
+            self.batch.join(arguments_delta, index, delta["partial_json"])
         elif kind == "signature_delta":
-            self._batch.add(ReasoningDelta(index, signature=delta["signature"]))
+            self.batch.add(ReasoningDelta(index, signature=delta["signature"]))
 
     @staticmethod
     def _add_to_opaque(block: dict[str, Any], delta: dict[str, Any]) -> None:
@@ -218,11 +218,11 @@ class MessagesTranslator:
     def _stop(self, index: int) -> None:
         block = self._opaque.pop(index, None)
         if block is None:
-            self._batch.add(PartEnd(index))
+            self.batch.add(PartEnd(index))
             return
         if arguments := block.pop("partial_json", ""):
             block["input"] = read_json(Frame(arguments.encode()), self.told.label)
-        self._batch.add(OpaqueDelta(index, block))
+        self.batch.add(OpaqueDelta(index, block))
 
     def _count(self, usage: dict[str, Any] | None) -> None:
         """Note what is known of the tokens: `message_delta` repeats or corrects what `message_start` said."""
@@ -232,4 +232,4 @@ class MessagesTranslator:
         total = known("input_tokens", 0) + read + known("cache_creation_input_tokens", 0)
         details = (usage or {}).get("output_tokens_details") or {}
         thinking = details.get("thinking_tokens", 0) if isinstance(details, dict) else 0
-        self._batch.add(UsageDelta(Usage(total, known("output_tokens", 0), read, thinking)))
+        self.batch.add(UsageDelta(Usage(total, known("output_tokens", 0), read, thinking)))

@@ -25,7 +25,7 @@ from typing import Any, ClassVar, Literal, Protocol, Self
 import orjson
 
 from .. import errors
-from ..deltas import Delta, FinishReason, TextDelta
+from ..deltas import Batch, Delta, FinishReason, TextDelta
 from ..messages import Message, user
 from ..sse import Decoder, Frame
 from ..tools import Tool
@@ -117,9 +117,10 @@ class Provider(ABC):
 
 
 class Translator(Protocol):
-    """Turns the frames of one response into deltas. `told` is who speaks."""
+    """Turns the frames of one response into deltas. `told` is who speaks, `batch` what was gathered of this read."""
 
     told: Told
+    batch: Batch
 
     def feed(self, frames: list[Frame]) -> list[Delta]: ...
 
@@ -136,6 +137,11 @@ async def translate(chunks: AsyncIterator[bytes], translator: Translator) -> Asy
                 yield batch
         if batch := _feed_rest(translator, decoder.close()):
             yield batch
+    except errors.ProviderError:
+        # What one read brought before its error was said before it.
+        if batch := translator.batch.take():
+            yield batch
+        raise
     except (KeyError, TypeError, AttributeError, IndexError) as error:
         raise errors.ProviderBroken(
             f"{translator.told.label} sent something that its API does not define.", detail=repr(error)

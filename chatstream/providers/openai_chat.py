@@ -159,7 +159,7 @@ class ChatTranslator:
 
     def __init__(self, told: Told) -> None:
         self.told = told
-        self._batch = Batch()
+        self.batch = Batch()
         self._finished = False
         self._speaking = ""
         # Calls: which key each index stands for now, which id each key has, and the last key.
@@ -176,11 +176,12 @@ class ChatTranslator:
                 continue
             if chunk.get("error"):
                 raise self.told.stream_error(chunk["error"])
-            if choices := chunk.get("choices"):
-                self._choice(choices[0])
+            for choice in chunk.get("choices") or ():
+                if not choice.get("index"):  # others are other answers to the same question
+                    self._choice(choice)
             if usage := chunk.get("usage"):
-                self._batch.add(UsageDelta(_usage(usage)))
-        return self._batch.take()
+                self.batch.add(UsageDelta(_usage(usage)))
+        return self.batch.take()
 
     def close(self) -> None:
         if not self._finished:
@@ -192,23 +193,23 @@ class ChatTranslator:
             if text := delta.get(field):
                 if self._speaking != _REASONING:
                     self._speak(_REASONING)
-                    self._batch.add(ReasoningDelta(_REASONING, field=field))
-                self._batch.join(ReasoningDelta, _REASONING, text)
+                    self.batch.add(ReasoningDelta(_REASONING, field=field))
+                self.batch.join(ReasoningDelta, _REASONING, text)
                 break  # some servers say it in both fields: it counts once
         if text := delta.get("content"):
             if self._speaking != _TEXT:
                 self._speak(_TEXT)
-            self._batch.join(TextDelta, _TEXT, text)
+            self.batch.join(TextDelta, _TEXT, text)
         for call in delta.get("tool_calls") or ():
             self._call(call)
         if raw := choice.get("finish_reason"):
             self._finished = True
-            self._batch.add(Finish(finish_reason(_FINISH, raw), raw))
+            self.batch.add(Finish(finish_reason(_FINISH, raw), raw))
 
     def _speak(self, kind: str) -> None:
         """End the part that was under way: this API says only what comes, not what ends."""
         if self._speaking:
-            self._batch.add(PartEnd(self._speaking))
+            self.batch.add(PartEnd(self._speaking))
         self._speaking = kind
 
     def _call(self, call: dict[str, Any]) -> None:
@@ -220,9 +221,9 @@ class ChatTranslator:
         key = self._key(call.get("index"), call_id, name)
         if call_id or name:
             self._speak("")
-            self._batch.add(ToolCallDelta(key, call_id, name, arguments))
+            self.batch.add(ToolCallDelta(key, call_id, name, arguments))
         else:
-            self._batch.join(arguments_delta, key, arguments)
+            self.batch.join(arguments_delta, key, arguments)
 
     def _key(self, index: int | None, call_id: str, name: str) -> str:
         """Return which call a piece belongs to: its index tells, and where that is missing or reused, its id."""

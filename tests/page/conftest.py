@@ -1,0 +1,130 @@
+"""A real server in a process of its own, and Chromium looking at its page."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+
+ROOT = Path(__file__).parents[2]
+INSTALL = "apt-get install chromium (or any chromium on the PATH)"
+
+Serve = Callable[..., str]
+Open = Callable[..., "Watched"]
+
+# Installed before the page's own scripts: what the policy would have to stop is counted, not only stopped.
+WATCH = """
+window.violations = []
+document.addEventListener("securitypolicyviolation", (event) => {
+    violations.push(`${event.violatedDirective}: ${event.blockedURI}`)
+})
+window.alerts = []
+window.alert = (text) => alerts.push(text)
+"""
+
+
+class Watched:
+    """A page, the addresses it asked for, and what went wrong in it."""
+
+    def __init__(self, page: Page, base: str) -> None:
+        self.page = page
+        self.base = base
+        self.requests: list[str] = []
+        self.errors: list[str] = []
+        page.on("request", lambda request: self.requests.append(request.url))
+        page.on("pageerror", lambda error: self.errors.append(str(error)))
+        page.add_init_script(WATCH)
+        page.goto(base)
+        page.wait_for_selector("body.ready")
+
+    def ask(self, text: str) -> None:
+        self.page.fill("#input", text)
+        self.page.press("#input", "Enter")
+
+    def wait_until_answered(self) -> None:
+        self.page.wait_for_selector("article.assistant:last-child[aria-busy=false]")
+
+    def until(self, expression: str, arg: Any = None) -> None:
+        """Wait until `expression` holds; Playwright's own wait evaluates strings, which the policy forbids."""
+        for _ in range(1500):
+            if self.page.evaluate(expression, arg):
+                return
+            self.page.wait_for_timeout(20)
+        raise AssertionError(f"it never came to pass: {expression}")
+
+    def assert_clean(self) -> None:
+        """Nothing was asked of another origin, no rule of the policy was broken, nothing threw."""
+        origin = re.match(r"https?://[^/]+", self.base)
+        assert origin
+        assert [url for url in self.requests if not url.startswith((f"{origin[0]}/", "data:"))] == []
+        assert self.page.evaluate("violations") == []
+        assert self.page.evaluate("alerts") == []
+        assert self.errors == []
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        missing = f"no chromium: {INSTALL}"
+        pytest.fail(missing) if os.environ.get("CI") == "true" else pytest.skip(missing)
+    arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=arguments)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def serve(tmp_path: Path) -> Iterator[Serve]:
+    """Start a server that plays `turns`, or the demo, and return the address it printed."""
+    processes: list[subprocess.Popen[str]] = []
+
+    def start(turns: list[dict[str, Any]] | None = None, *options: str) -> str:
+        model = "scripted:demo"
+        if turns is not None:
+            script = tmp_path / f"script{len(processes)}.json"
+            script.write_text(json.dumps(turns), "utf-8")
+            model = f"scripted:{script}"
+        command = [sys.executable, "-m", "chatstream", "--port", "0", "--model", model, *options]
+        process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        processes.append(process)
+        assert process.stdout
+        lines = []
+        for line in process.stdout:
+            lines.append(line)
+            if found := re.search(r"http://127\.0\.0\.1:\d+\S*", line):
+                return found[0]
+        raise AssertionError("".join(["the server did not start:\n", *lines]))
+
+    yield start
+    for process in processes:
+        process.terminate()
+        # Reading to its end also lets the server write its last lines.
+        process.communicate()
+
+
+@pytest.fixture
+def context(browser: Browser) -> Iterator[BrowserContext]:
+    context = browser.new_context(viewport={"width": 1000, "height": 700})
+    yield context
+    context.close()
+
+
+@pytest.fixture
+def open_page(serve: Serve, context: BrowserContext) -> Open:
+    """Open the page of a server that plays `turns`."""
+
+    def open_page(turns: list[dict[str, Any]] | None = None, *options: str) -> Watched:
+        return Watched(context.new_page(), serve(turns, *options))
+
+    return open_page

@@ -1,0 +1,492 @@
+"""The page in a browser, against the real server. What runs without one is tested in `tests/web/`."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import BrowserContext, Page, expect
+
+ROOT = Path(__file__).parents[2]
+
+pytestmark = pytest.mark.skipif(
+    not (ROOT / "web/node_modules/marked").is_dir(), reason="the page's libraries are missing: npm ci --prefix web"
+)
+
+ANSWER = """\
+# Server-sent events
+
+They keep **one** response open, see [the standard](https://html.spec.whatwg.org/x) and [1].
+
+- a
+- b
+
+  more of b
+
+```python
+def f(x):
+    return f"{x}" + 'é😀'
+```
+
+| a | b |
+|---|--:|
+| 1 | `2` |
+
+> quoted
+
+1. one
+2. two
+
+[1]: https://example.org/one
+"""
+
+HOSTILE = """\
+<script>alert("script")</script>
+
+<img src="https://evil.example/pixel.png" onerror="alert('img')"> and <b onclick="alert(1)">bold</b>
+
+![pixel](https://evil.example/tracker.png?secret=1) [click](javascript:alert(1)) [click](java&Tab;script:alert(2))
+
+[![nested](https://evil.example/nested.png)](data:text/html,<script>alert(3)</script>)
+
+<svg onload="alert(4)"><style>body { background: url(https://evil.example/css.png) }</style></svg>
+
+<iframe src="https://evil.example/frame"></iframe><link rel="preload" href="https://evil.example/preload">
+
+```html
+<script>alert("fence")</script>
+```
+
+| <img src=x onerror=alert(5)> | `<script>alert(6)</script>` |
+|---|---|
+| https://evil.example/auto | <https://evil.example/angle> |
+
+The end.
+"""
+
+# Renders the whole text at once with the page's own modules; the answer on the page must look the same.
+ONE_SHOT = """
+async (source) => {
+    const [{ createMarkdown }, { createPatch }, { createCodeBlock }, { createHighlight }, marked] = await Promise.all(
+        ["/markdown.js", "/dom.js", "/code.js", "/highlight.js", "/lib/marked.js"].map((path) => import(path)),
+    )
+    const whole = document.createElement("div")
+    createPatch({ "code-block": createCodeBlock(createHighlight()) })(whole, [], createMarkdown(marked).render(source))
+    window.whole = whole
+}
+"""
+
+
+def turns(text: str, **more: Any) -> list[dict[str, Any]]:
+    return [{"text": text, "delay": 0.001, "chunk": 3, **more}]
+
+
+def lines(count: int) -> str:
+    return "\n\n".join(f"Paragraph {number} of a long answer." for number in range(count))
+
+
+# --- streaming and rendering ------------------------------------------------------------------------------------------
+
+
+def test_a_streamed_answer_looks_like_one_that_is_rendered_at_once(open_page):
+    watched = open_page(turns(ANSWER))
+    watched.ask("Hi")
+    watched.wait_until_answered()
+    watched.page.evaluate(ONE_SHOT, ANSWER)
+    watched.until("document.querySelector('.prose').innerHTML === whole.innerHTML")
+    # The colours arrived, so that the comparison was not of two plain texts.
+    watched.page.wait_for_selector(".prose .token-kwd")
+    watched.assert_clean()
+
+
+def test_a_settled_block_keeps_its_node_and_the_readers_selection(open_page):
+    watched = open_page(turns(ANSWER, delay=0.01))
+    watched.ask("Hi")
+    watched.page.wait_for_selector(".prose h1 + p + ul")
+    watched.page.evaluate("""() => {
+        window.heading = document.querySelector(".prose h1")
+        getSelection().selectAllChildren(heading)
+    }""")
+    watched.wait_until_answered()
+    assert watched.page.evaluate("heading === document.querySelector('.prose h1')")
+    assert watched.page.evaluate("getSelection().toString().trim()") == "Server-sent events"
+
+
+def test_a_hostile_answer_runs_nothing_asks_for_nothing_and_stays_readable(open_page):
+    watched = open_page(turns(HOSTILE))
+    watched.ask("Hi")
+    watched.wait_until_answered()
+    text = watched.page.inner_text(".prose")
+    for piece in (
+        '<script>alert("script")</script>',
+        "onerror=\"alert('img')\"",
+        '<b onclick="alert(1)">',
+        "javascript:alert(1)",
+    ):
+        assert piece in text
+    assert "<iframe src=" in text
+    assert "The end." in text
+    assert watched.page.locator(".prose :is(script, img, svg, style, iframe, link, object)").count() == 0
+    hrefs = watched.page.eval_on_selector_all(".prose [href]", "links => links.map((link) => link.href)")
+    assert all(href.startswith("https://evil.example/") for href in hrefs)
+    watched.page.hover(".prose a")
+    watched.assert_clean()
+
+
+def test_an_image_is_a_card_that_names_its_host(open_page):
+    watched = open_page(turns("![a cat](https://images.example/cat.png)"))
+    watched.ask("Hi")
+    watched.wait_until_answered()
+    card = watched.page.locator(".prose a.image")
+    expect(card).to_have_text("Image from images.example: a cat")
+    expect(card).to_have_attribute("target", "_blank")
+    expect(card).to_have_attribute("rel", "noopener noreferrer")
+    watched.assert_clean()
+
+
+def test_without_its_libraries_the_page_shows_plain_text_and_says_why(serve, context):
+    base = serve(turns("# Title\n\n  two <b>spaces</b>"))
+    context.route("**/lib/**", lambda route: route.fulfill(status=404, body="{}"))
+    page = context.new_page()
+    page.goto(base)
+    expect(page.locator("#banners")).to_contain_text("npm ci --prefix web")
+    page.fill("#input", "Hi")
+    page.press("#input", "Enter")
+    page.wait_for_selector("article[aria-busy=false]")
+    assert page.inner_text(".prose .raw") == "# Title\n\n  two <b>spaces</b>"
+
+
+# --- reasoning and tools ----------------------------------------------------------------------------------------------
+
+
+def test_tools_are_cards_with_state_arguments_and_result(open_page):
+    calls = [
+        {"name": "calculate", "arguments": {"expression": "6*7"}},
+        {"name": "calculate", "arguments": {"expression": "1/0"}},
+    ]
+    watched = open_page([{"text": "Let me see.", "tools": calls, "delay": 0.001}, {"text": "Done.", "delay": 0.001}])
+    watched.ask("Hi")
+    watched.wait_until_answered()
+    cards = watched.page.locator(".tool")
+    expect(cards).to_have_count(2)
+    expect(cards.nth(0)).to_have_attribute("data-state", "done")
+    expect(cards.nth(0)).to_contain_text("calculate")
+    expect(cards.nth(0)).to_contain_text("6*7")
+    expect(cards.nth(0)).to_contain_text("42")
+    expect(cards.nth(0)).to_contain_text(" ms")
+    expect(cards.nth(1)).to_have_attribute("data-state", "failed")
+    expect(cards.nth(1)).to_contain_text("Failed")
+    assert watched.page.eval_on_selector_all(".parts > *", "all => all.map((one) => one.className)") == [
+        "prose",
+        "tool",
+        "tool",
+        "prose",
+    ]
+    watched.assert_clean()
+
+
+def test_reasoning_is_folded_and_says_how_long_it_took(open_page):
+    watched = open_page(turns("Yes.", reasoning="Let me think about it. " * 20, delay=0.02, chunk=8))
+    watched.ask("Hi")
+    summary = watched.page.locator(".reasoning summary")
+    expect(summary).to_have_text("Thinking\u2026")
+    watched.wait_until_answered()
+    expect(summary).to_have_text(re.compile(r"Thought for (\d+ s|a moment)"))
+    expect(watched.page.locator(".reasoning-text")).to_be_hidden()
+    summary.click()
+    expect(watched.page.locator(".reasoning-text")).to_contain_text("Let me think")
+
+
+# --- sending, stopping, trying again ----------------------------------------------------------------------------------
+
+
+def test_an_empty_chat_greets_and_offers_examples(open_page):
+    watched = open_page(turns("Hello."))
+    expect(watched.page.locator("h1")).to_have_text("How can I help you today?")
+    examples = watched.page.locator("#examples button")
+    assert examples.count() >= 3
+    question = examples.nth(0).inner_text()
+    examples.nth(0).click()
+    expect(watched.page.locator(".bubble")).to_have_text(question)
+    expect(watched.page.locator("#welcome")).to_be_hidden()
+    watched.wait_until_answered()
+    watched.page.click("#clear")
+    expect(watched.page.locator("#welcome")).to_be_visible()
+    expect(watched.page.locator(".message")).to_have_count(0)
+
+
+def test_the_field_is_disabled_while_an_answer_loads_and_has_the_focus_again_after_it(open_page):
+    watched = open_page(turns(lines(12), delay=0.01))
+    watched.ask("Hi")
+    expect(watched.page.locator("#input")).to_be_disabled()
+    expect(watched.page.locator("#send")).to_be_hidden()
+    expect(watched.page.locator("#stop")).to_be_visible()
+    watched.wait_until_answered()
+    expect(watched.page.locator("#input")).to_be_enabled()
+    expect(watched.page.locator("#input")).to_be_focused()
+    expect(watched.page.locator("#stop")).to_be_hidden()
+
+
+def test_a_typing_indicator_shows_until_the_first_content(open_page, context):
+    watched = open_page(turns("Hello."))
+    context.route("**/api/chat", lambda route: None)
+    watched.ask("Hi")
+    expect(watched.page.locator(".typing")).to_be_visible()
+    watched.page.click("#stop")
+    expect(watched.page.locator(".typing")).to_be_hidden()
+    expect(watched.page.locator(".ending")).to_have_text("Stopped.")
+
+
+def test_stop_keeps_what_was_shown_and_the_chat_goes_on(open_page):
+    watched = open_page(turns(lines(400), delay=0.02))
+    watched.ask("Hi")
+    watched.page.wait_for_selector(".prose p")
+    watched.page.click("#stop")
+    watched.wait_until_answered()
+    expect(watched.page.locator(".ending")).to_have_text("Stopped.")
+    assert "Paragraph 0" in watched.page.inner_text(".prose")
+    with watched.page.expect_request("**/api/chat") as sent:
+        watched.ask("More")
+    roles = [message["role"] for message in sent.value.post_data_json["messages"]]
+    assert roles == ["user", "assistant", "user"]
+    assert sent.value.post_data_json["messages"][1]["content"].startswith("Paragraph 0")
+    watched.assert_clean()
+
+
+def test_an_error_offers_retry_and_the_second_answer_takes_the_place_of_the_first(open_page):
+    watched = open_page(turns("The answer is 42.", error="overloaded", times=1))
+    watched.ask("Hi")
+    alert = watched.page.get_by_role("alert")
+    expect(alert).to_be_visible()
+    expect(watched.page.locator(".prose")).to_have_text("The answer is 42.")
+    alert.get_by_role("button", name="Retry").click()
+    expect(alert).to_have_count(0)
+    watched.wait_until_answered()
+    expect(watched.page.locator(".prose")).to_have_text("The answer is 42.")
+    expect(watched.page.locator(".message")).to_have_count(2)
+
+
+def test_a_wait_before_another_try_is_announced(open_page, context):
+    watched = open_page(turns("Hello."))
+    context.route("**/api/chat", lambda route: route.abort())
+    watched.ask("Hi")
+    expect(watched.page.locator(".typing")).to_contain_text("trying again in 1 s")
+    context.unroute("**/api/chat")
+    watched.wait_until_answered()
+    expect(watched.page.locator(".prose")).to_have_text("Hello.")
+
+
+@pytest.mark.parametrize(
+    ("reason", "words"),
+    [("length", "limit of output tokens"), ("refusal", "declined"), ("content_filter", "content filter")],
+)
+def test_an_answer_that_was_cut_says_so(open_page, reason, words):
+    watched = open_page(turns("Half an ans", finish=reason))
+    watched.ask("Hi")
+    watched.wait_until_answered()
+    expect(watched.page.locator(".ending")).to_contain_text(words)
+
+
+# --- the keyboard -----------------------------------------------------------------------------------------------------
+
+# Events as the browsers send them when Enter picks a candidate of an input method.
+CHROME = [("compositionstart", {}), ("keydown", {"isComposing": True, "keyCode": 229}), ("compositionend", {})]
+SAFARI = [("compositionstart", {}), ("compositionend", {}), ("keydown", {"isComposing": False, "keyCode": 229})]
+
+DISPATCH = """
+(events) => {
+    const input = document.querySelector("#input")
+    for (const [type, init] of events) {
+        const more = { bubbles: true, cancelable: true, ...init }
+        const isKey = type === "keydown"
+        const event = isKey ? new KeyboardEvent(type, { key: "Enter", ...more }) : new CompositionEvent(type, more)
+        input.dispatchEvent(event)
+    }
+}
+"""
+
+
+@pytest.mark.parametrize("events", [CHROME, SAFARI], ids=["chrome", "safari"])
+def test_enter_does_not_send_while_an_input_method_is_composing(open_page, events):
+    watched = open_page(turns("Hello."))
+    watched.page.fill("#input", "にほん")
+    watched.page.evaluate(DISPATCH, events)
+    expect(watched.page.locator("#input")).to_have_value("にほん")
+    expect(watched.page.locator(".message")).to_have_count(0)
+    watched.page.press("#input", "Enter")
+    expect(watched.page.locator(".bubble")).to_have_text("にほん")
+
+
+def test_shift_enter_begins_a_line_and_enter_sends(open_page):
+    watched = open_page(turns("Hello."))
+    watched.page.focus("#input")
+    watched.page.keyboard.type("one")
+    watched.page.keyboard.press("Shift+Enter")
+    watched.page.keyboard.type("two")
+    assert watched.page.input_value("#input") == "one\ntwo"
+    watched.page.keyboard.press("Enter")
+    assert watched.page.inner_text(".bubble") == "one\ntwo"
+    expect(watched.page.locator("#input")).to_have_value("")
+
+
+def test_a_blank_question_is_not_sent(open_page):
+    watched = open_page(turns("Hello."))
+    expect(watched.page.locator("#send")).to_be_disabled()
+    watched.page.fill("#input", "  \n ")
+    watched.page.press("#input", "Enter")
+    expect(watched.page.locator(".message")).to_have_count(0)
+
+
+# --- following the text -----------------------------------------------------------------------------------------------
+
+AT_END = "() => scroller.scrollHeight - scroller.clientHeight - scroller.scrollTop <= 24"
+
+
+def wait_for_growth(watched):
+    height = watched.page.evaluate("scroller.scrollHeight")
+    watched.until("(height) => scroller.scrollHeight > height + 400", height)
+
+
+def test_the_end_is_followed_until_the_wheel_goes_up_and_again_from_the_end(open_page):
+    watched = open_page(turns(lines(600), delay=0.01, chunk=20))
+    page: Page = watched.page
+    watched.ask("Hi")
+    watched.until("scroller.scrollTop > 300")
+    watched.until(AT_END)
+    page.mouse.move(500, 300)
+    page.mouse.wheel(0, -200)
+    watched.until(f"() => !({AT_END})()")
+    # The wheel moves the text over several frames.
+    wait_for_growth(watched)
+    top = page.evaluate("scroller.scrollTop")
+    wait_for_growth(watched)
+    assert page.evaluate("scroller.scrollTop") == top
+    expect(page.locator("#jump")).to_be_visible()
+    page.click("#jump")
+    watched.until(AT_END)
+    wait_for_growth(watched)
+    watched.until(AT_END)
+    expect(page.locator("#jump")).to_be_hidden()
+
+
+def test_keys_and_a_selection_stop_the_following_too(open_page):
+    watched = open_page(turns(lines(600), delay=0.01, chunk=20))
+    page: Page = watched.page
+    watched.ask("Hi")
+    watched.until("scroller.scrollTop > 300")
+    page.focus("#scroller")
+    page.keyboard.press("PageUp")
+    watched.until(f"() => !({AT_END})()")
+    page.click("#jump")
+    watched.until(AT_END)
+    page.evaluate("getSelection().selectAllChildren(document.querySelector('.prose').lastElementChild)")
+    wait_for_growth(watched)
+    assert not page.evaluate(AT_END)
+
+
+# --- the server's side of the page ------------------------------------------------------------------------------------
+
+
+def test_the_model_picker_names_the_model_and_marks_a_demo(open_page):
+    watched = open_page()
+    picker = watched.page.locator("#models")
+    expect(picker).to_be_visible()
+    expect(picker).to_have_value("scripted:demo")
+    expect(watched.page.locator("#demo")).to_be_visible()
+    watched.assert_clean()
+
+
+def test_the_demo_answers_with_text_code_and_tools(open_page):
+    watched = open_page()
+    watched.ask("What can you do?")
+    watched.wait_until_answered()
+    for part in (".reasoning", ".prose table", ".prose .code", ".tool[data-state=done]", ".tool[data-state=failed]"):
+        assert watched.page.locator(part).count() > 0, part
+    watched.assert_clean()
+
+
+def test_the_token_of_the_address_becomes_a_session_and_leaves_the_address_bar(serve, context: BrowserContext):
+    address = serve(turns("Hello."), "--token", "a-token-for-tests")
+    page = context.new_page()
+    page.goto(address.partition("#")[0])
+    expect(page.locator("#banners")).to_contain_text("This server wants a token")
+    page.close()
+
+    page = context.new_page()
+    page.goto(address)
+    expect(page.locator("#models")).to_be_visible()
+    assert "token" not in page.url
+    page.fill("#input", "Hi")
+    page.press("#input", "Enter")
+    expect(page.locator(".prose")).to_have_text("Hello.")
+    page.reload()
+    expect(page.locator("#models")).to_be_visible()
+
+
+# --- sizes and assistive technology -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("width", [320, 390])
+def test_a_phone_has_no_horizontal_scroll_and_the_field_does_not_zoom(open_page, width):
+    wide = f"{ANSWER}\n\n{'unbroken' * 60}\n\n`{'code' * 80}`\n\n```\n{'x' * 300}\n```\n\n|{'a|' * 20}\n|{'-|' * 20}\n"
+    calls = [{"name": "calculate", "arguments": {"expression": "1+" * 100 + "1"}}]
+    watched = open_page(
+        [{"text": wide, "tools": calls, "delay": 0.001, "chunk": 50}, {"text": "Done.", "delay": 0.001}]
+    )
+    watched.page.set_viewport_size({"width": width, "height": 700})
+    assert watched.page.evaluate("document.documentElement.scrollWidth") == width
+    watched.ask("question " * 30 + "w" * 200)
+    watched.wait_until_answered()
+    assert watched.page.evaluate("document.documentElement.scrollWidth") == width
+    assert watched.page.evaluate("scroller.scrollWidth <= scroller.clientWidth")
+    assert watched.page.evaluate("parseFloat(getComputedStyle(document.querySelector('#input')).fontSize)") >= 16
+    composer = watched.page.locator("#composer").bounding_box()
+    assert composer and composer["y"] + composer["height"] <= 700
+
+
+def test_whole_blocks_are_announced_and_never_a_fragment(open_page):
+    watched = open_page(turns("First block.\n\nSecond block, which is longer.\n\n- a\n- b", delay=0.01))
+    watched.page.evaluate("""() => {
+        window.spoken = []
+        const read = (records) => {
+            for (const { addedNodes } of records) spoken.push(...[...addedNodes].map((node) => node.textContent))
+        }
+        const everything = { childList: true, subtree: true, characterData: true }
+        new MutationObserver(read).observe(document.querySelector("#announcer"), everything)
+    }""")
+    watched.ask("Hi")
+    watched.wait_until_answered()
+    spoken = watched.page.evaluate("spoken")
+    assert spoken[:2] == ["The assistant is answering", "First block."]
+    assert "\n".join(spoken[1:]) == "First block.\nSecond block, which is longer.\nab"
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing(serve, browser, scheme):
+    base = serve(
+        [
+            {
+                "text": ANSWER,
+                "reasoning": "Hm.",
+                "tools": [{"name": "calculate", "arguments": {"expression": "1"}}],
+                "delay": 0.001,
+            },
+            {"text": ANSWER, "error": "overloaded", "delay": 0.001},
+        ]
+    )
+    # axe is no part of the page, so the page's policy is lifted for it.
+    context = browser.new_context(bypass_csp=True, color_scheme=scheme, reduced_motion="reduce")
+    page = context.new_page()
+    page.goto(base)
+    page.wait_for_selector("body.ready")
+    page.add_script_tag(path=ROOT / "web/node_modules/axe-core/axe.min.js")
+    find = "async () => (await axe.run()).violations.map(({ id, nodes }) => [id, nodes.map((node) => node.html)])"
+    assert page.evaluate(find) == []
+    page.fill("#input", "Hi")
+    page.press("#input", "Enter")
+    page.wait_for_selector(".error")
+    page.wait_for_selector(".token-kwd")
+    assert page.evaluate(find) == []
+    context.close()

@@ -1,0 +1,98 @@
+/** What the reader sees is a value: these are lists of events, and what they come to. */
+
+import assert from "node:assert/strict"
+import { test } from "node:test"
+
+import { EMPTY, answerText, isVisible, reduce } from "../../web/transcript.js"
+
+const fold = (...events) => events.reduce(reduce, EMPTY)
+const START = { type: "start", runId: "r1", messageId: "m1", model: "scripted:demo" }
+const text = (content) => ({ type: "text", content })
+const tool = (type, toolCallId, more = {}) => ({ type, toolCallId, toolName: "add", ...more })
+
+test("deltas of one kind become one part", () => {
+  const { status, model, parts } = fold(START, text("Hel"), text("lo"))
+  assert.equal(status, "streaming")
+  assert.equal(model, "scripted:demo")
+  assert.deepEqual(parts, [{ kind: "text", text: "Hello", isOpen: true }])
+})
+
+test("reasoning closes when text begins and knows how long it took", () => {
+  const { parts } = fold(
+    START,
+    { type: "reasoning", content: "Hm", at: 1000 },
+    { type: "reasoning", content: "m", at: 2000 },
+    { ...text("So"), at: 4500 },
+  )
+  assert.deepEqual(parts[0], { kind: "reasoning", text: "Hmm", isOpen: false, startedAt: 1000, endedAt: 4500 })
+  assert.equal(parts[1].text, "So")
+})
+
+test("interleaved tools stay apart", () => {
+  const { parts } = fold(
+    START,
+    tool("tool_start", "a"),
+    tool("tool_start", "b"),
+    tool("tool_input", "b", { delta: '{"x"' }),
+    tool("tool_input", "a", { delta: '{"y":1}' }),
+    tool("tool_input", "b", { delta: ":2}" }),
+    tool("tool_call", "a", { input: { y: 1 } }),
+    tool("tool_progress", "b", { content: "half" }),
+    tool("tool_result", "b", { result: "no", isError: true, durationMs: 5 }),
+    tool("tool_result", "a", { result: "1", isError: false, durationMs: 7 }),
+  )
+  assert.deepEqual(parts.map(({ id, state, inputText, input, progress, result, durationMs }) => [id, state, inputText, input, progress, result, durationMs]), [
+    ["a", "done", '{"y":1}', { y: 1 }, [], "1", 7],
+    ["b", "failed", '{"x":2}', undefined, ["half"], "no", 5],
+  ])
+})
+
+test("text after a tool is a new part, text after a notice is not", () => {
+  const { parts } = fold(START, text("a"), { type: "notice", code: "overloaded", message: "wait" }, text("b"), tool("tool_start", "t"), text("c"))
+  assert.deepEqual(parts.map((part) => [part.kind, part.text ?? ""]), [["text", "ab"], ["notice", ""], ["tool", ""], ["text", "c"]])
+})
+
+test("a result of a tool that was never announced is shown", () => {
+  const { parts } = fold(START, tool("tool_result", "z", { result: "42", isError: false }))
+  assert.deepEqual([parts[0].name, parts[0].state, parts[0].result], ["add", "done", "42"])
+})
+
+test("an error closes what is open", () => {
+  const transcript = fold(START, text("a"), tool("tool_start", "t"), { type: "error", code: "overloaded", message: "busy", retryable: true, requestId: "q" })
+  assert.equal(transcript.status, "failed")
+  assert.deepEqual(transcript.error, { code: "overloaded", message: "busy", retryable: true, requestId: "q" })
+  assert.deepEqual(transcript.parts.map((part) => part.isOpen), [false, false])
+  assert.equal(transcript.parts[1].state, "stopped")
+})
+
+test("done keeps the outcome and the messages for the history", () => {
+  const messages = [{ role: "assistant", content: "a" }]
+  const transcript = fold(START, text("a"), { type: "done", outcome: "limit", finishReason: "tool_calls", usage: {}, messages })
+  assert.deepEqual([transcript.status, transcript.outcome, transcript.finishReason, transcript.messages], ["done", "limit", "tool_calls", messages])
+})
+
+test("an unknown type leaves the transcript as it is", () => {
+  const before = fold(START, text("a"))
+  for (const type of ["later", "toString", "__proto__"]) assert.equal(reduce(before, { type }), before)
+})
+
+test("the transcript before an event is not changed by it", () => {
+  const before = fold(START, text("a"), tool("tool_start", "t"))
+  const copy = structuredClone(before)
+  for (const event of [text("b"), tool("tool_input", "t", { delta: "{" }), { type: "error", code: "x", message: "" }]) reduce(before, event)
+  assert.deepEqual(before, copy)
+})
+
+test("parts that did not change are the same objects", () => {
+  const before = fold(START, tool("tool_start", "t"), text("a"))
+  assert.equal(reduce(before, text("b")).parts[0], before.parts[0])
+})
+
+test("a notice alone is nothing that a second try would double", () => {
+  assert.equal(isVisible(fold(START, { type: "notice", code: "x", message: "y" })), false)
+  assert.equal(isVisible(fold(START, text("a"))), true)
+})
+
+test("the answer's text is that of its text parts", () => {
+  assert.equal(answerText(fold(START, { type: "reasoning", content: "no" }, text("a"), tool("tool_start", "t"), text("b"))), "a\n\nb")
+})

@@ -1,0 +1,136 @@
+/**
+ * The parts of an answer as elements: text, reasoning, tool cards, notices. `PARTS` is the table by kind; each entry
+ * makes an element once and changes it as the part changes, it is never made anew.
+ */
+
+import { make, setText } from "./dom.js"
+import { createPaint } from "./code.js"
+import { textOf } from "./tokens.js"
+import { texts } from "./texts.js"
+
+/** @typedef {import("./transcript.js").Part} Part */
+/** @typedef {import("./transcript.js").TextPart} TextPart */
+/** @typedef {import("./transcript.js").ReasoningPart} ReasoningPart */
+/** @typedef {import("./transcript.js").NoticePart} NoticePart */
+/** @typedef {import("./transcript.js").ToolPart} ToolPart */
+/** @typedef {import("./tokens.js").Tree} Tree */
+
+/**
+ * @typedef {object} Tools what the parts need from outside
+ * @property {import("./markdown.js").Markdown} markdown
+ * @property {ReturnType<typeof import("./dom.js").createPatch>} patch
+ * @property {import("./highlight.js").Highlight} highlight
+ * @property {(text: string) => void} announce
+ */
+
+/** @typedef {{ element: HTMLElement, update: (part: any) => void }} PartView */
+
+const ONE_LINE = 72
+
+/** @type {Record<Part["kind"], (tools: Tools) => PartView>} */
+export const PARTS = {
+  text: createText,
+  reasoning: createReasoning,
+  tool: createTool,
+  notice: createNotice,
+}
+
+/** @param {Tools} tools @returns {PartView} */
+function createText({ markdown, patch, announce }) {
+  const element = make("div", { class: "prose" })
+  const stream = markdown.stream()
+  let read = 0
+  let announced = 0
+  /** @type {Tree[]} */
+  let shown = []
+  return {
+    element,
+    update(/** @type {TextPart} */ part) {
+      stream.push(part.text.slice(read))
+      read = part.text.length
+      const blocks = stream.blocks(!part.isOpen)
+      patch(element, shown, blocks)
+      shown = blocks
+      const ready = part.isOpen ? stream.settledCount() : blocks.length
+      if (ready > announced) announce(blocks.slice(announced, ready).map(textOf).join("\n"))
+      announced = ready
+    },
+  }
+}
+
+/** @returns {PartView} */
+function createReasoning() {
+  const summary = make("summary")
+  const text = make("div", { class: "reasoning-text" })
+  const element = make("details", { class: "reasoning" }, summary, text)
+  return {
+    element,
+    update(/** @type {ReasoningPart} */ part) {
+      const seconds = Math.round((part.endedAt - part.startedAt) / 1000)
+      const past = seconds > 0 ? texts.thought(seconds) : texts.thoughtBriefly
+      element.dataset.open = String(part.isOpen)
+      setText(summary, part.isOpen ? texts.thinking : past)
+      setText(text, part.text)
+    },
+  }
+}
+
+/** @returns {PartView} */
+function createNotice() {
+  const element = make("p", { class: "notice" })
+  return {
+    element,
+    update(/** @type {NoticePart} */ part) {
+      setText(element, part.message || texts.errors[part.code] || part.code)
+    },
+  }
+}
+
+/** @param {Tools} tools @returns {PartView} */
+function createTool({ highlight, announce }) {
+  const name = make("span", { class: "tool-name" })
+  const state = make("span", { class: "tool-state" })
+  const duration = make("span", { class: "tool-duration" })
+  const mark = make("span", { class: "tool-mark", "aria-hidden": "true" })
+  const input = section(texts.toolArguments)
+  const progress = section(texts.toolProgress)
+  const result = section(texts.toolResult)
+  const summary = make("summary", {}, mark, name, state, duration)
+  const body = make("div", { class: "tool-body" }, input.element, progress.element, result.element)
+  const element = make("details", { class: "tool", open: "" }, summary, body)
+  const paintInput = createPaint(input.text, highlight)
+  const paintResult = createPaint(result.text, highlight)
+  return {
+    element,
+    update(/** @type {ToolPart} */ part) {
+      const known = element.dataset.state
+      element.dataset.state = part.state
+      setText(name, part.name)
+      setText(state, texts.toolState[part.state])
+      setText(duration, part.durationMs === null ? "" : texts.duration(part.durationMs))
+      input.show(part.inputText !== "" || part.input !== undefined)
+      paintInput(part.input === undefined ? part.inputText : pretty(part.input), "json")
+      progress.show(part.progress.length > 0)
+      setText(progress.text, part.progress.join("\n"))
+      result.show(part.result !== "")
+      paintResult(part.result, /^\s*[[{]/.test(part.result) ? "json" : "")
+      if (known !== part.state) announce(`${part.name}: ${texts.toolState[part.state]}`)
+    },
+  }
+}
+
+/** Short arguments stay on one line. */
+/** @param {unknown} input */
+function pretty(input) {
+  const lines = JSON.stringify(input, null, 2)
+  const line = lines.replace(/\n\s*/g, " ")
+  return line.length <= ONE_LINE ? line : lines
+}
+
+/** @param {string} title */
+function section(title) {
+  const text = make("code")
+  const head = make("div", { class: "tool-title" }, title)
+  const element = make("div", { class: "tool-section" }, head, make("pre", { tabindex: "0" }, text))
+  return { element, text, show: (/** @type {boolean} */ isShown) => void (element.hidden = !isShown) }
+}
