@@ -73,16 +73,18 @@ function start(markdown) {
     chat.clear()
     composer.focus()
   })
-  find("examples", HTMLElement).append(...texts.examples.map((text) => example(text, send)))
+  for (const [kind, examples] of Object.entries(texts.examples)) {
+    find("examples", HTMLElement).append(...examples.map((text) => example(text, kind, send)))
+  }
   page.classList.add("ready")
   composer.focus()
 }
 
-/** @param {string} text @param {(text: string) => void} send */
-function example(text, send) {
+/** @param {string} text @param {string} kind @param {(text: string) => void} send */
+function example(text, kind, send) {
   const button = make("button", { type: "button" }, text)
   button.addEventListener("click", () => send(text))
-  return make("li", {}, button)
+  return make("li", { class: kind }, button)
 }
 
 async function showModels() {
@@ -92,6 +94,7 @@ async function showModels() {
   fillPicker(models, list, (model) => {
     chat.model = model.id
     find("demo", HTMLElement).hidden = !model.isDemo
+    page.classList.toggle("has-tools", model.tools)
   })
 }
 

@@ -3,12 +3,12 @@
 export const texts = {
   title: "chatstream",
   greeting: "How can I help you today?",
-  examples: [
-    "What is the weather in Oslo?",
-    "What is 17.5 % of 2,340?",
-    "Explain server-sent events with an example",
-    "Show me a table and some code",
-  ],
+  /** By what they ask of the model: those that need tools are shown instead of the plain ones where it has them. */
+  examples: {
+    "needs-tools": ["What is the weather in Oslo?", "What is 17.5 % of 2,340?"],
+    plain: ["Write a haiku about the sea", "Name three colours and what they stand for"],
+    any: ["Explain server-sent events with an example", "Show me a table and some code"],
+  },
   placeholder: "Message",
   placeholderLoading: "Waiting for the answer",
   modelUnavailable: /** @param {string} label @param {string} reason */ (label, reason) => `${label} (${reason})`,

@@ -143,7 +143,7 @@ function endingOf({ status, outcome, finishReason }) {
 
 /** @param {Failure} failure @param {() => void} retry */
 function errorBox({ code, message, requestId }, retry) {
-  const words = code === "auth" ? texts.auth : message || `${texts.errors[code] ?? texts.errors.internal}.`
+  const words = message || `${texts.errors[code] ?? texts.errors.internal}.`
   const button = make("button", { type: "button", class: "retry" }, texts.retry)
   button.addEventListener("click", retry)
   const text = make("div", { class: "error-text" }, make("p", {}, words))

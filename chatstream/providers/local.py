@@ -39,7 +39,7 @@ class Local(Provider):
     """The model in `file` (a path), or where none is named the built-in one."""
 
     name = "local"
-    label = "on this machine"
+    label = "local"
 
     def __init__(self, file: str = "") -> None:
         self.default_model = file if file not in ("", BUILT_IN) else BUILT_IN

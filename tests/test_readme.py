@@ -1,0 +1,38 @@
+"""What the README shows works as it stands there."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from chatstream.config import read_config
+from chatstream.tools import load_tools
+
+README = (Path(__file__).parents[1] / "README.md").read_text()
+TOOL, LIBRARY = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+
+
+def test_the_tools_file_loads(tmp_path: Path) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text(TOOL)
+    (stock,) = load_tools(str(file))
+    assert stock.read_only and stock.parameters["required"] == ["item"]
+    assert stock.parameters["properties"]["item"]["description"] == "the item's number"
+
+
+def test_the_library_example_runs() -> None:
+    # The scripted provider stands in for the model where none is installed; the rest is as it is read.
+    program = TOOL + LIBRARY.replace('get_provider("local")', 'get_provider("scripted")')
+    done = subprocess.run([sys.executable, "-W", "error", "-c", program], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0 and done.stderr == "", done.stderr
+    assert "scripted demo" in done.stdout and "RunFinished" in done.stdout
+
+
+def test_every_option_is_told_and_exists() -> None:
+    told = set(re.findall(r"`(--[a-z-]+)`", README.partition("## Options")[2].partition("## Safety")[0]))
+    known = set(
+        re.findall(r'^    \("([a-z-]+)"', Path(sys.modules[read_config.__module__].__file__ or "").read_text(), re.M)
+    )
+    assert told == {f"--{name}" for name in known}

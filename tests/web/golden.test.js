@@ -1,0 +1,42 @@
+/** The golden streams of the server's native wire, read by the page's parser and folded into what a reader sees. */
+
+import assert from "node:assert/strict"
+import { readFileSync, readdirSync } from "node:fs"
+import test from "node:test"
+
+import { createParser } from "../../web/sse.js"
+import { EMPTY, answerText, reduce } from "../../web/transcript.js"
+
+const FOLDER = new URL("../wires/golden/", import.meta.url)
+const FAILED = ["a_wrong_key", "fails_in_the_middle"]
+
+/** @param {Uint8Array[]} chunks */
+function transcriptOf(chunks) {
+  let transcript = EMPTY
+  const parser = createParser(({ data }) => {
+    transcript = reduce(transcript, JSON.parse(data))
+  })
+  for (const chunk of chunks) parser.feed(chunk)
+  return transcript
+}
+
+for (const name of readdirSync(FOLDER).sort()) {
+  const stream = new Uint8Array(readFileSync(new URL(name, FOLDER)))
+
+  test(`${name} ends as it did on the server, and the text is the history's`, () => {
+    const transcript = transcriptOf([stream])
+    assert.equal(transcript.status, FAILED.includes(name.split(".")[0]) ? "failed" : "done")
+    assert.ok(transcript.parts.every((part) => !part.isOpen))
+    if (!transcript.messages) return
+    const texts = transcript.messages.flatMap(({ content }) => content.filter((part) => part.type === "text"))
+    assert.equal(answerText(transcript), texts.map((part) => part.text).join("\n\n"))
+  })
+
+  test(`${name} is read the same byte by byte and cut anywhere`, () => {
+    const whole = transcriptOf([stream])
+    assert.deepEqual(transcriptOf(Array.from(stream, (byte) => Uint8Array.of(byte))), whole)
+    for (let at = 0; at <= stream.length; at++) {
+      assert.deepEqual(transcriptOf([stream.subarray(0, at), stream.subarray(at)]), whole)
+    }
+  })
+}
