@@ -18,6 +18,7 @@ import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from aiohttp import web
 
@@ -45,29 +46,31 @@ class Server:
     def __init__(self, config: Config, models: Models | None = None, tools: Toolbox | None = None) -> None:
         self.config = config
         self.models = models or Models(config.model)
+        provider, model = self.models.default
+        if provider.reason:
+            raise errors.ConfigError(f"{provider.name}:{model} cannot be used: {provider.reason}")
         self.tools = tools or _toolbox(config)
         self.state = "starting"
         self.page = Page()
         self.guard = Guard(config)
 
     def routes(self) -> list[tuple[str, str, Handler]]:
-        return [
+        routes: list[tuple[str, str, Handler]] = [
             ("POST", "/api/chat", self.chat),
             ("GET", "/api/models", self.list_models),
             ("GET", "/api/tools", self.list_tools),
             ("POST", "/api/session", self.start_session),
             ("GET", "/healthz", self.healthz),
             ("GET", "/readyz", self.readyz),
-            ("GET", "/{path:.*}", self.page.file),
+            # Not what lies under /api/: a wrong method there is to be called one, not a missing page.
+            ("GET", "/{path:(?!api/).*}", self.page.file),
         ]
+        # Whatever answers GET answers HEAD (RFC 9110, 9.3.2); aiohttp leaves the body out.
+        return [*routes, *(("HEAD", path, handler) for method, path, handler in routes if method == "GET")]
 
     async def open(self) -> None:
-        """Load what the first question needs; raises ConfigError where the default model cannot be used at all."""
-        provider, model = self.models.default
-        if provider.reason:
-            log.warning("%s:%s cannot be used: %s", provider.name, model, provider.reason)
-        else:
-            await provider.open()
+        """Load what the first question needs; raises ProviderError where the default model does not load."""
+        await self.models.default[0].open()
         self.state = "ready"
 
     async def close(self) -> None:
@@ -90,15 +93,23 @@ class Server:
     ) -> Callable[[Callable[[Sequence[Event]], Awaitable[None]]], Awaitable[None]]:
         """Return the run that a checked request asks for, waiting for where its events shall go."""
         config = self.config
+        limit = config.max_output_tokens
         settings = Settings(
             system=config.system,
-            max_output_tokens=min(body.get("maxOutputTokens", config.max_output_tokens), config.max_output_tokens),
+            # To a schema 8.0 is an integer too; to a provider it is not.
+            max_output_tokens=min(int(body.get("maxOutputTokens", limit)), limit),
             temperature=body.get("temperature", config.temperature),
             effort=body.get("effort", config.effort),
             max_turns=config.max_turns,
         )
-        tools = Toolbox(self.tools.get(name) for name in body["tools"]) if "tools" in body else self.tools
+        tools = self._chosen_tools(body["tools"]) if "tools" in body else self.tools
         return lambda emit: execute(provider, model, messages, tools, settings, emit, new_id("run"))
+
+    def _chosen_tools(self, names: Sequence[str]) -> Toolbox:
+        try:
+            return Toolbox(self.tools.get(name) for name in names)
+        except errors.UnknownTool as error:
+            raise errors.RequestError(f"tools: {error.message}") from error
 
     async def _stream(self, request: web.Request, run: Callable[[Any], Awaitable[None]]) -> web.StreamResponse:
         encoder = native.Encoder(request[REQUEST_ID])
@@ -237,5 +248,5 @@ async def _open(server: Server) -> None:
 
 def _announce(config: Config, port: int, model: str) -> None:
     host = f"[{config.host}]" if ":" in config.host else config.host
-    token = f"/#token={config.token}" if config.token else ""
+    token = f"/#token={quote(config.token, safe='')}" if config.token else ""
     print(f"chatstream is ready: http://{host}:{port}{token}  ({model}; Ctrl-C ends it)", flush=True)

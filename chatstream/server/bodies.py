@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from functools import cache
+from itertools import islice
 from typing import Any
 
 import orjson
@@ -24,7 +25,7 @@ _SCHEMAS: dict[str, dict[str, Any]] = {
             "maxOutputTokens": {"type": "integer", "minimum": 1},
             "temperature": {"type": "number", "minimum": 0, "maximum": 2},
             "effort": {"enum": list(EFFORTS)},
-            "tools": {"type": "array", "items": {"type": "string"}, "uniqueItems": True},
+            "tools": {"type": "array", "items": {"type": "string"}},
         },
         "required": ["messages"],
         "additionalProperties": False,
@@ -72,6 +73,11 @@ def _parse(data: bytes, schema: str) -> dict[str, Any]:
         value = orjson.loads(data)
     except ValueError as error:
         raise errors.RequestError(f"the body is not valid JSON: {error}") from error
+    try:
+        # More can be read (1024 levels) than can be written again (254), to the log or to the viewer.
+        orjson.dumps(value)
+    except TypeError as error:
+        raise errors.RequestError("the body is nested too deep") from error
     if problem := explain(schema, value):
         raise errors.RequestError(problem)
     checked: dict[str, Any] = value
@@ -82,7 +88,8 @@ def explain(schema: str, value: object) -> str:
     """Return where `value` fails its schema and what was expected there, empty where it does not."""
     from jsonschema.exceptions import best_match
 
-    error = best_match(_validator(schema).iter_errors(value))
+    # The first is enough: a body of nothing but errors has as many as it has bytes.
+    error = best_match(islice(_validator(schema).iter_errors(value), 1))
     if error is None:
         return ""
     message = error.message

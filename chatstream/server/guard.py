@@ -14,7 +14,6 @@ import logging
 import re
 import time
 from collections.abc import Awaitable, Callable
-from urllib.parse import urlsplit
 
 from aiohttp import web
 
@@ -41,7 +40,6 @@ _HEADERS = {
 }
 _BY_STATUS: dict[int, type[errors.RequestError]] = {
     404: errors.NotFound,
-    405: errors.MethodNotAllowed,
     413: errors.TooLarge,
 }
 
@@ -52,7 +50,7 @@ class Guard:
     def __init__(self, config: Config) -> None:
         self._token = config.token
         self._hosts = {host.lower() for host in config.allowed_hosts}
-        self._own_host = config.host
+        self._own_host = f"[{config.host}]" if ":" in config.host else config.host.lower()
         self.session = hmac.new(config.token.encode(), b"chatstream session", hashlib.sha256).hexdigest()
 
     async def __call__(
@@ -67,7 +65,9 @@ class Guard:
             status = str(response.status)
         finally:
             took = (time.monotonic() - began) * 1000
-            access.info("%s %s %s %s %.0f ms", request[REQUEST_ID], request.method, request.path, status, took)
+            # The path as it came: decoded it could hold a line break, and so a line of the log.
+            path = request.rel_url.raw_path
+            access.info("%s %s %s %s %.0f ms", request[REQUEST_ID], request.method, path, status, took)
         return response
 
     async def _answer(
@@ -78,6 +78,11 @@ class Guard:
             self._check_origin(request)
             self._check_token(request)
             response = await handler(request)
+        except web.HTTPMethodNotAllowed as error:
+            allowed = ", ".join(sorted(error.allowed_methods))
+            refused = errors.MethodNotAllowed(f"{request.path} takes {allowed}, not {request.method}")
+            response = error_response(request, refused)
+            response.headers["Allow"] = allowed
         except web.HTTPException as error:
             kind = _BY_STATUS.get(error.status, errors.RequestError)
             response = error_response(request, kind(f"{request.method} {request.path}: {error.reason}"))
@@ -106,9 +111,9 @@ class Guard:
     def _check_origin(self, request: web.Request) -> None:
         origin = request.headers.get("Origin")
         if origin is not None:
-            parts = urlsplit(origin)
-            same = parts.netloc.lower() == request.headers.get("Host", "").lower()
-            if not parts.netloc or not (same or _host_name(parts.netloc) in self._hosts):
+            place = origin.partition("://")[2].lower()
+            same = place == request.headers.get("Host", "").lower()
+            if not place or not (same or _host_name(place) in self._hosts):
                 raise errors.Forbidden(f"requests from pages of {origin[:100]!r} are not accepted")
         site = request.headers.get("Sec-Fetch-Site", "none")
         visit = request.method in ("GET", "HEAD") and request.headers.get("Sec-Fetch-Mode") == "navigate"
@@ -150,4 +155,5 @@ def _host_name(host: str) -> str:
 
 
 def _same(shown: str, wanted: str) -> bool:
-    return hmac.compare_digest(shown.encode(), wanted.encode())
+    # A header's bytes that are no UTF-8 come as lone surrogates.
+    return hmac.compare_digest(shown.encode("utf-8", "surrogateescape"), wanted.encode())

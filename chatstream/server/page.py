@@ -38,7 +38,7 @@ class Page:
 
     async def file(self, request: web.Request) -> web.StreamResponse:
         path = self._files.get(request.match_info["path"] or "index.html")
-        if path is None:
+        if path is None or not path.is_file():
             raise errors.NotFound(f"there is nothing at {request.path}")
         headers = {"Content-Type": f"{_TYPES[path.suffix]}; charset=utf-8", "Cache-Control": "no-cache"}
         return web.FileResponse(path, headers=headers)
