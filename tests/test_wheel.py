@@ -18,7 +18,9 @@ def build(folder: Path) -> Path:
     """Build the wheel from a copy, so that nothing is left in the checkout."""
     source = folder / "source"
     shutil.copytree(ROOT / "chatstream", source / "chatstream", ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copytree(ROOT / "web", source / "web", ignore=shutil.ignore_patterns("typescript", "@typescript", "axe-core"))
+    shutil.copytree(
+        ROOT / "web", source / "web", ignore=shutil.ignore_patterns("typescript", "@typescript", "axe-core")
+    )
     for name in ("setup.py", "setup.cfg", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
     pip = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", str(folder), "."]
@@ -32,7 +34,7 @@ async def test_a_wheel_serves_the_page_from_inside_itself(tmp_path: Path) -> Non
         names = wheel.namelist()
         wheel.extractall(tmp_path / "site")
     assert not [name for name in names if name.startswith(("tests", "web", "scripts"))]
-    assert "chatstream/py.typed" in names
+    assert {"chatstream/py.typed", "chatstream/README.md", "chatstream/web/index.html"} <= set(names)
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-P", "-m", "chatstream", "--port", "0", "--model", "scripted:demo"),
         cwd=tmp_path,

@@ -32,7 +32,7 @@ from ..tools import Toolbox, builtin_tools, load_tools
 from ..wires import native
 from .bodies import CHAT_REQUEST, read_body
 from .guard import REQUEST_ID, SESSION_COOKIE, Guard
-from .page import Page
+from .page import Page, find_file
 from .stream import EventStream
 
 log = logging.getLogger("chatstream.server")
@@ -150,7 +150,7 @@ class Server:
 
 
 def _toolbox(config: Config) -> Toolbox:
-    docs = config.docs or Path(__file__).parents[2] / "README.md"
+    docs = config.docs or find_file("README.md") or Path(__file__).parent
     own = [tool for name in config.tools for tool in load_tools(name)]
     return Toolbox([*builtin_tools(docs), *own])
 

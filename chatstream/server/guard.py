@@ -127,7 +127,10 @@ class Guard:
         by_header = scheme.lower() == "bearer" and _same(shown.strip(), self._token)
         by_cookie = _same(request.cookies.get(SESSION_COOKIE, ""), self.session)
         if not (by_header or by_cookie):
-            raise errors.Unauthorized("this server wants its token, as 'Authorization: Bearer TOKEN'")
+            raise errors.Unauthorized(
+                "this server wants a token: open the address that it printed at its start, "
+                "or send the token as 'Authorization: Bearer TOKEN'"
+            )
 
 
 def add_headers(request: web.Request, response: web.StreamResponse) -> None:

@@ -1,4 +1,4 @@
-"""The files of the page: `web/` beside the package (a checkout, an editable install) or inside it (a wheel).
+"""The files of the page: `web/`, beside the package (a checkout, an editable install) or inside it (a wheel).
 
 Only files that were there at the start are served, by name, so that no path leads anywhere else. The page's libraries
 come from the npm registry and may be missing; the page then shows plain text and says why.
@@ -21,20 +21,18 @@ _LIBRARIES = {
 }
 
 
-def find_web() -> Path | None:
-    """Return the folder of the page, None where the installation has none."""
-    for folder in (_PACKAGE / "web", _PACKAGE.parent / "web"):
-        if (folder / "index.html").is_file():
-            return folder
-    return None
+def find_file(name: str) -> Path | None:
+    """Return a file that belongs to chatstream and is no module, None where the installation has none."""
+    places = (_PACKAGE / name, _PACKAGE.parent / name)
+    return next((place for place in places if place.is_file()), None)
 
 
 class Page:
     """Serves the page's files."""
 
     def __init__(self) -> None:
-        folder = find_web()
-        self._files = {} if folder is None else _files(folder)
+        index = find_file("web/index.html")
+        self._files = {} if index is None else _files(index.parent)
 
     async def file(self, request: web.Request) -> web.StreamResponse:
         path = self._files.get(request.match_info["path"] or "index.html")

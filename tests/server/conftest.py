@@ -20,7 +20,7 @@ from chatstream.server import Server, make_app
 from chatstream.testing import FakeProvider, Turn
 from chatstream.tools import Toolbox
 
-from .rig import ROOT, Client, Gate, Running
+from .rig import HANG, ROOT, Client, Gate, Running
 
 
 @pytest.fixture(autouse=True)
@@ -34,7 +34,7 @@ def nothing_is_logged_as_an_error(caplog: pytest.LogCaptureFixture) -> Iterator[
 
 @pytest.fixture
 async def stack() -> AsyncIterator[AsyncExitStack]:
-    async with asyncio.timeout(60), AsyncExitStack() as stack:
+    async with AsyncExitStack() as stack:
         yield stack
 
 
@@ -119,7 +119,8 @@ class Program(Client):
     async def end(self, signal: int) -> tuple[int, str]:
         """Send a signal and return the status of the program and what it wrote to stderr."""
         self.process.send_signal(signal)
-        _, errors = await self.process.communicate()
+        async with asyncio.timeout(HANG):
+            _, errors = await self.process.communicate()
         assert self.process.returncode is not None
         return self.process.returncode, errors.decode()
 

@@ -23,6 +23,8 @@ CODES = {
     *("bad_request", "auth", "forbidden", "not_found", "conflict", "too_large", "rate_limit", "overloaded"),
     *("context_overflow", "tool", "timeout", "network", "internal"),
 }
+# What takes this many seconds will never come: no test is about time.
+HANG = 45
 JSON = ("Content-Type", "application/json")
 
 Frame = dict[str, Any]
@@ -59,7 +61,7 @@ async def comments(response: aiohttp.ClientResponse, count: int) -> None:
 
 async def until(condition: Callable[[], object]) -> None:
     """Wait until something holds that nothing tells of."""
-    for _ in range(2000):
+    for _ in range(HANG * 100):
         if condition():
             return
         await asyncio.sleep(0.01)
@@ -109,7 +111,7 @@ class Client:
         self.port = port
         self.host = f"127.0.0.1:{port}"
         self.url = f"http://{self.host}"
-        self.session = aiohttp.ClientSession(self.url)
+        self.session = aiohttp.ClientSession(self.url, timeout=aiohttp.ClientTimeout(HANG))
 
     async def open(self, body: dict[str, Any] | None = None) -> aiohttp.ClientResponse:
         """Ask, and return the response with its stream unread."""
@@ -133,14 +135,15 @@ class Client:
         if not any(name.lower() == "host" for name, _ in headers):
             lines.append(f"Host: {self.host}".encode())
         lines += [f"{name}: ".encode() + (v if isinstance(v, bytes) else v.encode()) for name, v in headers]
-        reader, writer = await asyncio.open_connection("127.0.0.1", self.port, limit=2**26)
-        with suppress(ConnectionError):  # it may answer, and close, before it has all of a body
-            for piece in (b"\r\n".join(lines) + b"\r\n\r\n", *body):
-                writer.write(piece)
-                await writer.drain()
-        answer = await self._read(reader, method)
-        writer.close()
-        return answer
+        async with asyncio.timeout(HANG):
+            reader, writer = await asyncio.open_connection("127.0.0.1", self.port, limit=2**26)
+            with suppress(ConnectionError):  # it may answer, and close, before it has all of a body
+                for piece in (b"\r\n".join(lines) + b"\r\n\r\n", *body):
+                    writer.write(piece)
+                    await writer.drain()
+            answer = await self._read(reader, method)
+            writer.close()
+            return answer
 
     async def post(self, body: bytes, *headers: tuple[str, str | bytes], path: str = "/api/chat") -> Answer:
         return await self.send("POST", path, [JSON, ("Content-Length", str(len(body))), *headers], [body])
@@ -180,7 +183,7 @@ class Running(Client):
 
     async def over(self) -> str:
         """Wait until a request is over, and return its line of the access log."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(HANG):
             return await self.access.lines.get()
 
 
@@ -204,7 +207,7 @@ class Gate:
 
     @property
     def tools(self) -> list[Tool]:
-        @tool
+        @tool(read_only=True)
         async def wait() -> str:
             "Wait."
             self.entered.set()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import signal
 import socket
@@ -17,7 +18,7 @@ from chatstream.errors import ConfigError
 from chatstream.testing import FakeProvider, Turn
 
 from .conftest import provider_environment
-from .rig import data_lines, question, read_until, texts, until
+from .rig import HANG, data_lines, question, read_until, texts, until
 
 TOOL = "from chatstream.tools import tool\n\n@tool\n"
 FILES = {
@@ -104,7 +105,8 @@ async def test_what_cannot_start_says_why_in_a_line_and_ends_with_2(
         port = str(busy.getsockname()[1])
         options, *told = (fill(text).replace("{busy}", port) for text in (options, *told))
         process = await launch(*options.split(), **environment)
-        output, errors = (text.decode() for text in await process.communicate())
+        async with asyncio.timeout(HANG):
+            output, errors = (text.decode() for text in await process.communicate())
 
     assert process.returncode == 2
     assert errors.startswith("chatstream: ")

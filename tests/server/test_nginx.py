@@ -16,7 +16,7 @@ import pytest
 
 from chatstream.testing import Turn
 
-from .rig import Client, Gate, data_lines, question, read_until, texts
+from .rig import HANG, Client, Gate, data_lines, question, read_until, texts
 
 NGINX = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
 # One process, in the foreground, that writes nowhere but into its own folder. What matters is what it does not set:
@@ -101,7 +101,7 @@ async def test_half_an_answer_is_read_while_the_provider_holds_back_the_rest(
 
     # A viewer that leaves is seen through the proxy.
     assert "gone" in await running.over()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(HANG):
         await provider.requests[0].ended.wait()
     assert provider.requests[0].left
 

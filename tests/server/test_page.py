@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from chatstream.server import page
-from chatstream.server.page import Page, find_web
+from chatstream.server.page import Page, find_file
 
-from .rig import problem
+from .rig import ROOT, problem
 
 TYPES = {
     "/": "text/html; charset=utf-8",
@@ -41,7 +41,7 @@ async def test_a_file_has_its_type_and_is_asked_for_again(path: str, kind: str, 
 
     assert (answer.status, answer.headers["Content-Type"]) == (200, kind)
     assert answer.headers["Cache-Control"] == "no-cache"
-    assert answer.body == (find_web() / (path[1:] or "index.html")).read_bytes()
+    assert answer.body == (ROOT / "web" / (path[1:] or "index.html")).read_bytes()
 
 
 @pytest.mark.parametrize("path", ELSEWHERE)
@@ -113,17 +113,17 @@ async def test_a_file_that_vanished_is_not_found(web: Path, start: Any) -> None:
 
 
 def test_a_page_inside_the_package_comes_before_the_one_beside_it(web: Path) -> None:
-    assert find_web() == web
+    assert find_file("web/index.html") == web / "index.html"
     inside = web.parent / "chatstream/web"
     inside.mkdir(parents=True)
-    assert find_web() == web
+    assert find_file("web/index.html") == web / "index.html"
     (inside / "index.html").write_text("inside")
-    assert find_web() == inside
+    assert find_file("web/index.html") == inside / "index.html"
 
 
 async def test_an_installation_without_a_page_serves_its_api(web: Path, start: Any) -> None:
     (web / "index.html").unlink()
-    assert find_web() is None
+    assert find_file("web/index.html") is None
     running = await start()
 
     problem(await running.send("GET", "/"), 404, "not_found")
@@ -131,5 +131,5 @@ async def test_an_installation_without_a_page_serves_its_api(web: Path, start: A
 
 
 def test_the_page_is_where_the_package_looks_for_it() -> None:
-    assert find_web() is not None
+    assert find_file("web/index.html") is not None
     assert Page()

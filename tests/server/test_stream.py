@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from typing import Any
 
 import pytest
+from aiohttp import web
 
+from chatstream.server.guard import REQUEST_ID
+from chatstream.server.stream import EventStream
 from chatstream.testing import Call, Turn
 
-from .rig import Gate, Running, comments, data_lines, kinds, question, read_until, texts, until
+from .rig import HANG, Client, Gate, Running, comments, data_lines, kinds, question, read_until, texts, until
 
 MODELS = ["anthropic:fake", "openai-chat:fake"]
 BEAT = 0.05
@@ -116,7 +120,7 @@ async def test_a_viewer_that_leaves_ends_the_request_to_the_provider(
         await until(lambda: provider.requests)
 
     assert "gone" in await running.over()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(HANG):
         await provider.requests[0].ended.wait()
     assert provider.requests[0].left
     assert len(provider.requests) == 1
@@ -133,19 +137,33 @@ async def test_a_viewer_that_leaves_ends_the_tool_that_runs_and_no_other_starts(
         await gate.entered.wait()
 
     assert "gone" in await running.over()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(HANG):
         await gate.cancelled.wait()
     assert gate.notes == 0
     assert len(provider.requests) == 1
 
 
+async def test_a_viewer_that_leaves_ends_a_tool_that_began_while_the_model_still_spoke(
+    start: Any, fake: Any, gate: Gate
+) -> None:
+    await fake(Turn(tools=[Call("wait", {}), Call("note", {"a": "b" * 3000})], stall=2000))
+    running = await start("anthropic:fake", tools=gate.tools)
+    async with await running.open():
+        await gate.entered.wait()
+
+    assert "gone" in await running.over()
+    async with asyncio.timeout(HANG):
+        await gate.cancelled.wait()
+    assert gate.notes == 0
+
+
 async def test_a_viewer_that_leaves_ends_the_wait_for_a_retry(start: Any, fake: Any) -> None:
-    provider = await fake(Turn(status=529, retry_after=40), Turn(text="never"))
+    # The retry would wait for longer than this test does.
+    provider = await fake(Turn(status=529, retry_after=59), Turn(text="never"))
     running = await start("anthropic:fake")
     async with await running.open() as response:
         await read_until(data_lines(response), "notice")
 
-    # `over` waits for less than the retry would have.
     assert "gone" in await running.over()
     assert len(provider.requests) == 1
 
@@ -178,6 +196,31 @@ async def test_many_that_come_and_go_leave_nothing_behind(start: Any, write_scri
     await running.lives()
     assert sum("gone" in line for line in lines) == 40
     await until(lambda: len(asyncio.all_tasks()) <= before)
+
+
+async def test_a_comment_for_a_viewer_that_is_gone_is_no_error(run_app: Any) -> None:
+    closed = asyncio.Event()
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        request[REQUEST_ID] = "req_1"
+        async with EventStream(request, "text/event-stream", BEAT) as stream:
+            request.transport.close()
+            try:
+                await asyncio.Event().wait()
+            finally:
+                # Letting go of a provider may take its time, in which the next comment is due.
+                await asyncio.sleep(3 * BEAT)
+                closed.set()
+        return stream.response
+
+    app = web.Application()
+    app.router.add_get("/", handle)
+    client = Client(await run_app(app))
+    await client.exchange(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    await client.session.close()
+    await closed.wait()
+    await asyncio.sleep(0)
+    gc.collect()  # an exception that nobody asked for is logged when its task is collected, and the log is looked at
 
 
 async def _come_and_go(running: Running, number: int) -> None:
