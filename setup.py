@@ -8,7 +8,7 @@ from setuptools.command.build_py import build_py
 
 
 class BuildPage(build_py):
-    """Copies what the server looks for (see chatstream/server/page.py): `web/` and the README that search_docs reads."""
+    """Copies the files that the server looks for: `web/`, and the README that search_docs reads."""
 
     def run(self):
         super().run()

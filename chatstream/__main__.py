@@ -21,6 +21,7 @@ def main() -> int:
             format="%(asctime)s %(levelname)s %(name)s: %(message)s",
             stream=sys.stderr,
         )
+        logging.getLogger("aiohttp.server").addFilter(_one_line)
         # The SDKs' HTTP client logs every request; our access log says enough.
         logging.getLogger("httpx2").setLevel(logging.WARNING)
         _run(config)
@@ -30,6 +31,14 @@ def main() -> int:
     except KeyboardInterrupt:
         pass
     return 0
+
+
+def _one_line(record: logging.LogRecord) -> bool:
+    """Leave the traceback out of what aiohttp logs of a request that is no HTTP."""
+    if record.exc_info and record.exc_info[1]:
+        told = str(record.exc_info[1])[:200]
+        record.msg, record.args, record.exc_info = "%s: %r", (record.getMessage(), told), None
+    return True
 
 
 def _run(config: Config) -> None:

@@ -123,7 +123,7 @@ async def execute(
     try:
         outcome, reason = await loop.turns()
     except errors.ProviderError as error:
-        log.warning("the run failed: %s: %s", error.message, error.detail)
+        log.warning("the run failed: %s", error.for_log)
         await emit([loop.failed(error.code, error.message, error.retryable)])
     except errors.ChatstreamError as error:
         await emit([loop.failed(error.code, error.message, error.retryable)])
@@ -240,7 +240,7 @@ class _Loop:
                 wait = None if self._turn.visible else retry.wait(attempt, error)
                 if wait is None:
                     raise
-                log.warning("attempt %d failed: %s", attempt + 1, error.detail or error.message)
+                log.warning("attempt %d failed: %s", attempt + 1, error.for_log)
                 again = f"{error.message.removesuffix(' Try again in a moment.')} Trying again in {wait:.1f} s."
                 await self.emit([events.Notice(error.code, again)])
             await retry.sleep(wait)

@@ -63,6 +63,12 @@ _RENAMED = {"allowed_host": "allowed_hosts"}
 _HOST_NAME = re.compile(r"[\w.-]+|\[[\da-f:.]+\]", re.ASCII | re.IGNORECASE)
 
 
+_EPILOG = (
+    "Each option is also an environment variable: CHATSTREAM_MAX_TURNS for --max-turns. Without --model the first of "
+    "anthropic, openai, local and scripted that can be used answers."
+)
+
+
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise ConfigError(f"{message} (python -m chatstream --help lists the options)")
@@ -70,7 +76,8 @@ class _Parser(argparse.ArgumentParser):
 
 def read_config(arguments: Sequence[str], environ: Mapping[str, str] = os.environ) -> Config:
     """Return the settings; raises ConfigError that names the option and what it takes."""
-    parser = _Parser(prog="python -m chatstream", description="Serve an LLM chat: the API, and the page at /.")
+    about = "Serve an LLM chat: the API, and the page at /."
+    parser = _Parser(prog="python -m chatstream", description=about, epilog=_EPILOG)
     for name, options in _OPTIONS:
         parser.add_argument(f"--{name}", default=argparse.SUPPRESS, **options)
     found = _from_environment(environ, arguments)

@@ -46,7 +46,7 @@ class RequestError(ChatstreamError):
 class Unauthorized(RequestError):
     code = "auth"
     status = 401
-    headers = {"WWW-Authenticate": "Bearer"}
+    headers: ClassVar[Mapping[str, str]] = {"WWW-Authenticate": "Bearer"}
 
 
 class Forbidden(RequestError):
@@ -90,6 +90,10 @@ class ProviderError(ChatstreamError):
         super().__init__(message, **details)
         self.detail = detail
         self.retry_after = retry_after
+
+    @property
+    def for_log(self) -> str:
+        return f"{self.message} ({self.detail})" if self.detail else self.message
 
 
 class ProviderRefused(ProviderError):

@@ -113,7 +113,8 @@ def read_arguments(arguments: str) -> tuple[dict[str, Any] | None, str]:
         return {}, ""
     try:
         value = orjson.loads(arguments)
-    except ValueError as error:
+        orjson.dumps(value)  # reads 1024 levels and writes 254: what cannot be passed on is not taken
+    except (ValueError, TypeError) as error:
         return None, f"the arguments are not valid JSON ({error}); they were: {arguments[:200]}"
     if not isinstance(value, dict):
         return None, f"the arguments must be a JSON object; they were: {arguments[:200]}"
@@ -136,7 +137,10 @@ def _part_to_json(part: Part) -> dict[str, Any]:
             return {"type": "reasoning", "text": part.text} | {k: v for k, v in optional.items() if v}
         case ToolCall():
             call: dict[str, Any] = {"type": "tool_call", "id": part.id, "name": part.name}
-            return call | ({"arguments": part.arguments} if part.input is None else {"input": part.input})
+            if part.input is not None:
+                call["input"] = part.input
+            # The text goes along where the object does not give it back: a provider's cache knows it by its bytes.
+            return call | ({"arguments": part.arguments} if part.arguments != _dumps(part.input) else {})
         case Opaque():
             return {"type": "opaque", "origin": part.origin, "data": part.data}
         case ToolResult():
@@ -159,6 +163,10 @@ def messages_from_json(values: Iterable[dict[str, Any]]) -> list[Message]:
     return messages
 
 
+def _dumps(value: object) -> str:
+    return orjson.dumps(value).decode()
+
+
 def _part_from_json(value: dict[str, Any]) -> Part:
     match value["type"]:
         case "text":
@@ -166,7 +174,7 @@ def _part_from_json(value: dict[str, Any]) -> Part:
         case "reasoning":
             return Reasoning(**{name: text for name, text in value.items() if name != "type"})
         case "tool_call":
-            arguments = value.get("arguments") or orjson.dumps(value.get("input", {})).decode()
+            arguments = value.get("arguments", _dumps(value.get("input", {})))
             parsed, problem = read_arguments(arguments)
             return ToolCall(value["id"], value["name"], parsed, arguments, problem)
         case "opaque":
@@ -186,14 +194,20 @@ def _object(required: dict[str, Any], **optional: Any) -> dict[str, Any]:
     }
 
 
-def _parts(*kinds: str) -> dict[str, Any]:
-    """Return the schema of a content that is a string or a list of parts of these kinds."""
-    return {
-        "anyOf": [
-            {"type": "string"},
-            {"type": "array", "items": {"anyOf": [{"$ref": f"#/$defs/{kind}"} for kind in kinds]}},
-        ]
+def _parts(*kinds: str, string: bool = True) -> dict[str, Any]:
+    """Return the schema of a content that is a list of parts of these kinds, or as well a string.
+
+    A part's `type` decides which schema it is held against: an `anyOf` would try them all, and say nothing of use.
+    """
+    part = {
+        "type": "object",
+        "properties": {"type": {"enum": list(kinds)}},
+        "required": ["type"],
+        "allOf": [
+            {"if": {"properties": {"type": {"const": kind}}}, "then": {"$ref": f"#/$defs/{kind}"}} for kind in kinds
+        ],
     }
+    return {"type": ["string", "array"] if string else "array", "items": part}
 
 
 _TEXT = {"type": "string"}
@@ -220,7 +234,7 @@ _CONTENTS = {
     "system": _parts("text"),
     "user": _parts("text"),
     "assistant": _parts("text", "reasoning", "tool_call", "opaque"),
-    "tool": _parts("tool_result")["anyOf"][1],
+    "tool": _parts("tool_result", string=False),
 }
 MESSAGE_SCHEMA: dict[str, Any] = {
     "type": "object",

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "chatstream"
-ORDER = (
-    "errors config sse messages deltas events turn wires tools providers agent eventlog store runs server testing"
-    " __main__"
-).split()
+ORDER = [
+    *("errors", "config", "sse", "messages", "deltas", "events", "turn", "wires", "tools", "providers", "agent"),
+    *("eventlog", "store", "runs", "server", "testing", "__main__"),
+]
 MODULES = [path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py"]
 
 

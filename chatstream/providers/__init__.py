@@ -101,4 +101,6 @@ class Models:
             return "anthropic", name
         if _OPENAI_NAME.match(name):
             return "openai-chat" if os.environ.get("OPENAI_BASE_URL") else "openai", name
+        if model and difflib.get_close_matches(head, PROVIDERS, 1):
+            get_provider(name)  # raises, and says which one may be meant
         return default, name

@@ -31,7 +31,7 @@ from ..providers import Models, Provider
 from ..tools import Toolbox, builtin_tools, load_tools
 from ..wires import native
 from .bodies import CHAT_REQUEST, read_body
-from .guard import REQUEST_ID, SESSION_COOKIE, Guard
+from .guard import REQUEST_ID, Guard
 from .page import Page, find_file
 from .stream import EventStream
 
@@ -62,8 +62,8 @@ class Server:
             ("POST", "/api/session", self.start_session),
             ("GET", "/healthz", self.healthz),
             ("GET", "/readyz", self.readyz),
-            # Not what lies under /api/: a wrong method there is to be called one, not a missing page.
-            ("GET", "/{path:(?!api/).*}", self.page.file),
+            # But not the others' paths: a wrong method there is to be called one, not a missing page.
+            ("*", "/{path:(?!api/|healthz$|readyz$).*}", self.page.file),
         ]
         # Whatever answers GET answers HEAD (RFC 9110, 9.3.2); aiohttp leaves the body out.
         return [*routes, *(("HEAD", path, handler) for method, path, handler in routes if method == "GET")]
@@ -139,7 +139,8 @@ class Server:
     async def start_session(self, request: web.Request) -> web.Response:
         """Hand a browser that showed the token a cookie that stands for it."""
         response = web.Response(status=204)
-        response.set_cookie(SESSION_COOKIE, self.guard.session, httponly=True, samesite="Strict", secure=request.secure)
+        guard = self.guard
+        response.set_cookie(guard.cookie, guard.session, httponly=True, samesite="Strict", secure=request.secure)
         return response
 
     async def healthz(self, request: web.Request) -> web.Response:
@@ -247,6 +248,7 @@ async def _open(server: Server) -> None:
 
 
 def _announce(config: Config, port: int, model: str) -> None:
-    host = f"[{config.host}]" if ":" in config.host else config.host
+    host = {"0.0.0.0": "localhost", "::": "localhost"}.get(config.host, config.host)
+    host = f"[{host}]" if ":" in host else host
     token = f"/#token={quote(config.token, safe='')}" if config.token else ""
-    print(f"chatstream is ready: http://{host}:{port}{token}  ({model}; Ctrl-C ends it)", flush=True)
+    print(f"chatstream is ready: http://{host}:{port}{token}\n{model} answers; Ctrl-C ends it", flush=True)

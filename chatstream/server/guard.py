@@ -25,7 +25,6 @@ log = logging.getLogger("chatstream.server")
 access = logging.getLogger("chatstream.access")
 
 REQUEST_ID: web.RequestKey[str] = web.RequestKey("request_id", str)
-SESSION_COOKIE = "chatstream_session"
 
 _HEADERS = {
     "Content-Security-Policy": (
@@ -45,13 +44,15 @@ _BY_STATUS: dict[int, type[errors.RequestError]] = {
 
 
 class Guard:
-    """Stands before every handler. `session` is the value of the cookie that stands for the token."""
+    """Stands before every handler. `cookie` is the name, and `session` the value, of what stands for the token."""
 
     def __init__(self, config: Config) -> None:
         self._token = config.token
         self._hosts = {host.lower() for host in config.allowed_hosts}
         self._own_host = f"[{config.host}]" if ":" in config.host else config.host.lower()
         self.session = hmac.new(config.token.encode(), b"chatstream session", hashlib.sha256).hexdigest()
+        # Browsers keep cookies by host, not by port: two servers on one machine must not log each other out.
+        self.cookie = f"chatstream_{hashlib.sha256(self.session.encode()).hexdigest()[:12]}"
 
     async def __call__(
         self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -88,7 +89,7 @@ class Guard:
             response = error_response(request, kind(f"{request.method} {request.path}: {error.reason}"))
         except errors.ChatstreamError as error:
             if isinstance(error, errors.ProviderError):
-                log.warning("%s: %s", error.message, error.detail)
+                log.warning("%s", error.for_log)
             response = error_response(request, error)
         except (ConnectionError, asyncio.CancelledError):
             raise
@@ -125,7 +126,7 @@ class Guard:
             return
         scheme, _, shown = request.headers.get("Authorization", "").partition(" ")
         by_header = scheme.lower() == "bearer" and _same(shown.strip(), self._token)
-        by_cookie = _same(request.cookies.get(SESSION_COOKIE, ""), self.session)
+        by_cookie = _same(request.cookies.get(self.cookie, ""), self.session)
         if not (by_header or by_cookie):
             raise errors.Unauthorized(
                 "this server wants a token: open the address that it printed at its start, "

@@ -38,6 +38,8 @@ class Page:
         path = self._files.get(request.match_info["path"] or "index.html")
         if path is None or not path.is_file():
             raise errors.NotFound(f"there is nothing at {request.path}")
+        if request.method not in ("GET", "HEAD"):
+            raise web.HTTPMethodNotAllowed(request.method, ("GET", "HEAD"))
         headers = {"Content-Type": f"{_TYPES[path.suffix]}; charset=utf-8", "Cache-Control": "no-cache"}
         return web.FileResponse(path, headers=headers)
 

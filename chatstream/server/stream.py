@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
 from types import TracebackType
 
 from aiohttp import web
@@ -55,11 +54,9 @@ class EventStream:
             transport.abort()
 
     async def _beat(self) -> None:
-        # A viewer that is gone is the handler's affair: it is cancelled, or its own next write tells it.
-        with suppress(ConnectionError):
-            while True:
-                silent = self._clock() - self._written_at
-                if silent >= self._heartbeat:
-                    await self.write(COMMENT)
-                    silent = 0.0
-                await asyncio.sleep(self._heartbeat - silent)
+        while True:
+            silent = self._clock() - self._written_at
+            if silent >= self._heartbeat:
+                await self.write(COMMENT)
+                silent = 0.0
+            await asyncio.sleep(self._heartbeat - silent)

@@ -12,9 +12,7 @@ from types import ModuleType
 from ..errors import ConfigError
 from .base import Tool
 
-HOW = (
-    'A tools file holds functions such as:  from chatstream.tools import tool;  @tool  def add(a: int, b: int): "Add."'
-)
+HOW = "A tools file holds functions marked @tool (from chatstream import tool); the README shows one."
 
 
 def load_tools(name: str) -> list[Tool]:

@@ -1,8 +1,9 @@
-"""Both adapters over the real SDKs, against real HTTP servers: how they read streams, and what they make of failures."""
+"""Both adapters over the real SDKs, against real HTTP servers: how they read streams, and what failures become."""
 
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Sequence
 from contextlib import aclosing
 from typing import Any
@@ -95,7 +96,7 @@ async def test_an_answer_comes_over_the_real_sdk(api: str) -> None:
     message = message_of(deltas)
     assert message.text == "Hello."
     assert message.calls == [ToolCall("id1", "add", {"a": 1}, '{"a": 1}')]
-    assert [delta for delta in deltas if isinstance(delta, Finish)][0].reason is FinishReason.TOOL_CALLS
+    assert next(delta for delta in deltas if isinstance(delta, Finish)).reason is FinishReason.TOOL_CALLS
     assert [delta for delta in deltas if isinstance(delta, UsageDelta)][-1].usage == Usage(25, 12, 5, 0)
 
 
@@ -294,12 +295,15 @@ def test_halves_of_a_character_do_not_break_the_stream() -> None:
 
 
 def test_a_block_that_is_not_known_is_carried_whole() -> None:
-    stream = (
-        b'data: {"type":"content_block_start","index":0,"content_block":{"type":"server_tool_use","id":"s","input":{}}}'
-        b'\n\ndata: {"type":"content_block_delta","index":0,"delta":{"type":"input_json_delta","partial_json":"{\\"q\\":"}}'
-        b'\n\ndata: {"type":"content_block_delta","index":0,"delta":{"type":"input_json_delta","partial_json":"1}"}}'
-        b'\n\ndata: {"type":"content_block_stop","index":0}\n\ndata: {"type":"message_stop"}\n\n'
-    )
+    block = {"type": "server_tool_use", "id": "s", "input": {}}
+    events = [
+        {"type": "content_block_start", "index": 0, "content_block": block},
+        {"type": "content_block_delta", "index": 0, "delta": {"type": "input_json_delta", "partial_json": '{"q":'}},
+        {"type": "content_block_delta", "index": 0, "delta": {"type": "input_json_delta", "partial_json": "1}"}},
+        {"type": "content_block_stop", "index": 0},
+        {"type": "message_stop"},
+    ]
+    stream = b"".join(b"data: %b\n\n" % json.dumps(event).encode() for event in events)
     (part,) = message_of(translate("anthropic", stream)).parts
     assert part.data == {"type": "server_tool_use", "id": "s", "input": {"q": 1}}  # type: ignore[union-attr]
 

@@ -108,7 +108,7 @@ def provider_environment(url: str) -> dict[str, str]:
 
 
 class Program(Client):
-    """`python -m chatstream` as a process of its own, which is ready. `ready` is the line that says so."""
+    """`python -m chatstream` as a process of its own, which is ready. `ready` is the lines that say so."""
 
     def __init__(self, process: asyncio.subprocess.Process, ready: str) -> None:
         self.ready = ready
@@ -158,7 +158,7 @@ async def program(stack: AsyncExitStack, launch: Callable[..., Any]) -> Callable
         ready = (await process.stdout.readline()).decode()
         if not ready.startswith("chatstream is ready: "):
             raise AssertionError(ready + (await process.stderr.read()).decode())
-        program = Program(process, ready)
+        program = Program(process, ready + (await process.stdout.readline()).decode())
         stack.push_async_callback(program.session.close)
         return program
 

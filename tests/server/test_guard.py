@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from chatstream.config import Config
-from chatstream.server.guard import SESSION_COOKIE
 
 from .rig import JSON, Answer, problem, question
 
@@ -255,17 +254,17 @@ async def test_a_session_is_a_cookie_that_stands_for_the_token(start: Any) -> No
     opened = await running.send("POST", "/api/session", [("Authorization", f"Bearer {TOKEN}")])
 
     assert opened.status == 204
-    cookie = SimpleCookie(opened.headers["Set-Cookie"])[SESSION_COOKIE]
+    cookie = SimpleCookie(opened.headers["Set-Cookie"])[running.server.guard.cookie]
     assert (cookie["httponly"], cookie["samesite"], cookie["path"]) == (True, "Strict", "/")
     assert TOKEN not in opened.headers["Set-Cookie"]
     for value, status in ((cookie.value, 200), (cookie.value[:-1], 401), ("", 401), (TOKEN, 401), ('"\xff', 401)):
-        answer = await running.send("GET", "/api/models", [("Cookie", f"other=1; {SESSION_COOKIE}={value}")])
+        answer = await running.send("GET", "/api/models", [("Cookie", f"other=1; {cookie.key}={value}")])
         assert answer.status == status
 
 
 async def test_a_cookie_is_good_for_no_other_site(start: Any) -> None:
     running = await start(token=TOKEN)
-    session = ("Cookie", f"{SESSION_COOKIE}={running.server.guard.session}")
+    session = ("Cookie", f"{running.server.guard.cookie}={running.server.guard.session}")
 
     assert (await running.send("GET", "/api/models", [session])).status == 200
     problem(await running.send("GET", "/api/models", [session, ("Origin", "https://evil.example")]), 403, "forbidden")

@@ -34,9 +34,9 @@ def check(frames: list[dict[str, Any]]) -> None:
 
 async def test_with_no_key_a_real_model_answers(program: Callable[..., Any]) -> None:
     running = await program()
-    assert "local:smollm2-135m-instruct" in running.ready
     frames = await running.ask(ASK)
     check(frames)
+    assert frames[0]["model"] == "local:smollm2-135m-instruct"
     asked_on = [*ASK["messages"], *frames[-1]["messages"], {"role": "user", "content": "One more?"}]
     check(await running.ask(ASK | {"messages": asked_on}))
 
@@ -48,6 +48,11 @@ async def test_the_same_model_answers_by_the_messages_api(program: Callable[...,
         check(await (await program("--model", "anthropic:smollm2", **address)).ask(ASK))
 
 
+def child_of(pid: int) -> int:
+    (child,) = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return int(child)
+
+
 async def test_a_model_that_is_killed_in_mid_answer_is_an_error_and_the_next_question_is_answered(
     program: Callable[..., Any],
 ) -> None:
@@ -55,9 +60,7 @@ async def test_a_model_that_is_killed_in_mid_answer_is_an_error_and_the_next_que
     async with await running.open(question("Tell me a very long story.")) as response:
         lines = data_lines(response)
         await read_until(lines, "text")
-        pid = running.process.pid
-        (child,) = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-        os.kill(int(child), signal.SIGKILL)
+        os.kill(child_of(running.process.pid), signal.SIGKILL)
         error = (await read_until(lines, "error"))[-1]
     assert (error["code"], error["retryable"]) == ("network", True)
     check(await running.ask(ASK))

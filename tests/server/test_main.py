@@ -31,6 +31,7 @@ FILES = {
     "good.py": TOOL + "def add(a: int, b: int) -> int:\n    'Add.'\n    return a + b\n",
     "text.gguf": "This is no model.",
     "empty.gguf": "",
+    "begun.gguf": "GGUF and no more",
     "broken.json": '[{"text": "Hello"',
     "object.json": '{"text": "Hello"}',
     "none.json": "[]",
@@ -76,6 +77,11 @@ FOUND_OUT: Bad = {
     "tools that are there already": (f"{DEMO} --tools {{dir}}/twice.py", {}, ["two tools", "calculate"]),
     "model that is no GGUF": ("--model local:{dir}/text.gguf", {}, ["{dir}/text.gguf", "no GGUF"]),
     "model that is empty": ("--model local:{dir}/empty.gguf", {}, ["{dir}/empty.gguf", "no GGUF"]),
+    "model that only begins like one": (
+        "--log-level warning --port 0 --model local:{dir}/begun.gguf",
+        {},
+        ["begun.gguf"],
+    ),
     "model that is not there": ("--model local:{dir}/nowhere.gguf", {}, ["{dir}/nowhere.gguf", "No such file"]),
     "script with broken JSON": ("--model scripted:{dir}/broken.json", {}, ["broken.json", "not valid JSON", "line 1"]),
     "script that is not there": ("--model scripted:{dir}/nowhere.json", {}, ["nowhere.json", "No such file"]),
@@ -174,7 +180,7 @@ async def test_the_line_that_says_ready_is_the_address_to_open(program: Any) -> 
     address = running.ready.partition("ready: ")[2].split()[0]
     # What the page does with it: `new URLSearchParams(location.hash.slice(1))`.
     assert parse_qs(address.partition("#")[2], keep_blank_values=True) == {"token": [token]}
-    assert "(scripted:demo; Ctrl-C ends it)" in running.ready
+    assert running.ready.endswith("\nscripted:demo answers; Ctrl-C ends it\n")
     assert (await running.send("GET", "/")).status == 200
     assert (await running.send("GET", "/readyz")).status == 200
 
@@ -233,7 +239,7 @@ async def test_the_program_answers_by_an_sdk_and_logs_no_key(program: Any) -> No
         _, errors = await running.end(signal.SIGTERM)
 
     # The first of the preferred providers that has a key is the default.
-    assert "(anthropic:" in running.ready
+    assert "\nanthropic:" in running.ready
     assert any(environment["ANTHROPIC_API_KEY"] in value for value in provider.requests[0].headers.values())
     assert environment["ANTHROPIC_API_KEY"] not in errors
 
