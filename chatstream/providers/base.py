@@ -336,10 +336,9 @@ class SdkProvider(Provider):
 
     @asynccontextmanager
     async def answer(self, method: Any, parameters: dict[str, Any], told: Told) -> AsyncIterator[AsyncIterator[bytes]]:
-        """Send a request by the SDK's `method` and hand out the bytes of its answer; leaving closes the socket.
-
-        This is the read side: a faster way to the bytes takes the place of `aiter_bytes` here and nowhere else.
-        """
+        """Send a request by the SDK's `method` and hand out the bytes of its answer; leaving closes the socket."""
+        # Both are loaded by the SDK, which raises what they raise.
+        aiohttp, httpx2 = importlib.import_module("aiohttp"), importlib.import_module("httpx2")
         headers = {} if self._keep_alive else {"Connection": "close"}
         answered = False
         try:
@@ -348,17 +347,31 @@ class SdkProvider(Provider):
                 if "application/json" in http.headers.get("content-type", ""):
                     raise _not_a_stream(told, await response.read())
                 answered = True
-                yield http.aiter_bytes()
+                yield _chunks(http)
         except self._module.APIStatusError as error:
             body = error.body if error.body is not None else error.message
             raise told.status_error(error.status_code, body, error.response.headers) from error
-        except (self._module.APIConnectionError, importlib.import_module("httpx2").TransportError) as error:
+        except (self._module.APIConnectionError, httpx2.TransportError, aiohttp.ClientError) as error:
             raise _connection_error(told, error, answered) from error
 
     async def aclose(self) -> None:
         if self._client is not None and self._loop is asyncio.get_running_loop():
             await self._client.close()
         self._client = None
+
+
+def _chunks(http: Any) -> AsyncIterator[bytes]:
+    """Return the bytes of an httpx2 response as they arrive: the read side, for a faster one to take its place.
+
+    The SDK's transport keeps aiohttp's response, whose reader gives all that has come at once; through the layers above
+    it a read costs about 15 us more (measured). Where it is not found there, or the body is compressed, they are used.
+    """
+    answer = getattr(getattr(http.stream, "_stream", None), "_aiohttp_response", None)
+    if answer is None or http.headers.get("content-encoding"):
+        chunks: AsyncIterator[bytes] = http.aiter_bytes()
+    else:
+        chunks = answer.content.iter_any()
+    return chunks
 
 
 def _connection_error(told: Told, error: Exception, answered: bool) -> errors.ProviderError:

@@ -9,6 +9,8 @@ from contextlib import aclosing
 from typing import Any
 
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 
 from chatstream import errors
 from chatstream.deltas import (
@@ -200,6 +202,20 @@ async def test_leaving_the_stream_closes_the_socket(api: str) -> None:
             await fake.requests[0].ended.wait()
         assert fake.requests[0].left
         await provider.aclose()
+
+
+async def test_an_answer_that_a_proxy_compressed_is_read_too() -> None:
+    async def answer(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        response.enable_compression(web.ContentCoding.gzip)
+        await response.prepare(request)
+        await response.write(messages_stream(Turn(text="Hello")))
+        return response
+
+    app = web.Application()
+    app.router.add_post("/v1/messages", answer)
+    async with TestServer(app) as server, Anthropic(api_key="k", base_url=str(server.make_url("/"))) as provider:
+        assert message_of(await ask(provider)).text == "Hello"
 
 
 @pytest.mark.parametrize("api", APIS)
