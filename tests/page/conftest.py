@@ -71,7 +71,8 @@ class Watched:
         assert self.errors == []
 
 
-@pytest.fixture(scope="session")
+# One for each module, not for the session: while it runs so does its event loop, and no async test can.
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     chromium = shutil.which("chromium")
     if chromium is None:
