@@ -182,4 +182,5 @@ def _summary(results: Sequence[ToolResult]) -> str:
     lines = [
         f"- `{result.tool_name}` {'failed' if result.is_error else 'answered'}: {result.content}" for result in results
     ]
-    return "The tools are done:\n\n" + "\n".join(lines) + "\n\nAsk about the **weather in Paris** to see another one.\n"
+    other = "something else" if results[0].tool_name == "get_weather" else "about the **weather in Paris**"
+    return "The tools are done:\n\n" + "\n".join(lines) + f"\n\nAsk {other} to see another one.\n"
