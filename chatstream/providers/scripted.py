@@ -27,8 +27,39 @@ from .base import ModelInfo, ModelRequest, Provider, Told
 
 DEMO = "demo"
 Turn = dict[str, Any]
-_KEYS = {"reasoning", "text", "tools", "finish", "delay", "chunk", "error", "times"}
 _ERRORS = {"rate_limit": 429, "overloaded": 529, "internal": 500, "auth": 401, "not_found": 404, "timeout": 504}
+
+
+_SCHEMA = {
+    "type": "array",
+    "minItems": 1,
+    "items": {
+        "type": "object",
+        "properties": {
+            "reasoning": {"type": "string"},
+            "text": {"type": "string"},
+            "tools": {
+                "type": "array",
+                "items": {
+                    "type": "object",
+                    "properties": {
+                        "name": {"type": "string", "minLength": 1},
+                        "id": {"type": "string"},
+                        "arguments": {"type": ["object", "string"]},
+                    },
+                    "required": ["name"],
+                    "additionalProperties": False,
+                },
+            },
+            "finish": {"enum": list(FinishReason)},
+            "delay": {"type": "number", "minimum": 0},
+            "chunk": {"type": "integer", "minimum": 1},
+            "error": {"enum": list(_ERRORS)},
+            "times": {"type": "integer", "minimum": 1},
+        },
+        "additionalProperties": False,
+    },
+}
 
 
 class Scripted(Provider):
@@ -57,7 +88,7 @@ class Scripted(Provider):
 
     async def stream(self, request: ModelRequest) -> AsyncGenerator[list[Delta]]:
         number, turn = self._turn(request.messages)
-        delay = float(turn.get("delay", 0.02))
+        delay = turn.get("delay", 0.02)
         characters = 0
         for deltas in _play(turn) if delay else [list(itertools.chain.from_iterable(_play(turn)))]:
             yield deltas
@@ -97,14 +128,11 @@ def _read(path: Path) -> Any:
 
 
 def _check(turns: Any, name: str) -> None:
-    if not isinstance(turns, list | tuple) or not turns:
-        raise errors.ConfigError(f"{name} must be a list of at least one turn")
-    for number, turn in enumerate(turns):
-        unknown = set(turn) - _KEYS if isinstance(turn, dict) else {type(turn).__name__}
-        if unknown:
-            raise errors.ConfigError(f"{name}: turn {number} has {sorted(unknown)}; a turn has {sorted(_KEYS)}")
-        if "error" in turn and turn["error"] not in _ERRORS:
-            raise errors.ConfigError(f"{name}: turn {number}: error must be one of {sorted(_ERRORS)}")
+    from jsonschema import Draft202012Validator
+    from jsonschema.exceptions import best_match
+
+    if error := best_match(Draft202012Validator(_SCHEMA).iter_errors(turns)):
+        raise errors.ConfigError(f"{name}: {error.json_path} {error.message[:300]}")
 
 
 def _pieces(text: str, size: int) -> Iterator[str]:
@@ -112,7 +140,7 @@ def _pieces(text: str, size: int) -> Iterator[str]:
 
 
 def _play(turn: Turn) -> Iterator[list[Delta]]:
-    size = max(int(turn.get("chunk", 4)), 1)
+    size = turn.get("chunk", 4)
     spoken: list[tuple[str, Callable[[str, str], Delta]]] = [("reasoning", ReasoningDelta), ("text", TextDelta)]
     for key, make in spoken:
         if turn.get(key):

@@ -53,18 +53,21 @@ async def test_an_error_comes_as_often_as_it_was_written() -> None:
     provider = Scripted([{"text": "Hello", "delay": 0, "error": "overloaded", "times": 1}])
     with pytest.raises(errors.Overloaded):
         _ = [piece async for piece in provider.text("Hi")]
-    assert [piece async for piece in provider.text("Hi")] == ["Hello"]
+    assert "".join([piece async for piece in provider.text("Hi")]) == "Hello"
 
 
 @pytest.mark.parametrize(
     ("content", "said"),
     [
         ("{", "not valid JSON"),
-        ("[]", "at least one turn"),
-        ('{"text": "x"}', "must be a list"),
-        ('["x"]', "a turn has"),
+        ("[]", "$ [] should be non-empty"),
+        ('{"text": "x"}', "is not of type 'array'"),
+        ('["x"]', "$[0] 'x' is not of type 'object'"),
         ('[{"txt": "x"}]', "txt"),
-        ('[{"error": "boom"}]', "error must be one of"),
+        ('[{"error": "boom"}]', "$[0].error 'boom' is not one of"),
+        ('[{"finish": "never"}]', "$[0].finish 'never' is not one of"),
+        ('[{"tools": [{"arguments": {}}]}]', "'name' is a required property"),
+        ('[{"delay": "long"}]', "$[0].delay 'long' is not of type 'number'"),
     ],
 )
 def test_a_script_that_is_none_is_told_what_is_wrong(tmp_path: Path, content: str, said: str) -> None:
