@@ -23,6 +23,7 @@ from typing import Any
 from .. import errors
 from ..deltas import Delta, Finish, FinishReason, PartEnd, ReasoningDelta, TextDelta, ToolCallDelta, Usage, UsageDelta
 from ..messages import Message, Text, ToolResult
+from ..tools.schema import violations, word
 from .base import ModelInfo, ModelRequest, Provider, Told
 
 DEMO = "demo"
@@ -128,11 +129,8 @@ def _read(path: Path) -> Any:
 
 
 def _check(turns: Any, name: str) -> None:
-    from jsonschema import Draft202012Validator
-    from jsonschema.exceptions import best_match
-
-    if error := best_match(Draft202012Validator(_SCHEMA).iter_errors(turns)):
-        raise errors.ConfigError(f"{name}: {error.json_path} {error.message[:300]}")
+    for error in violations(_SCHEMA, turns):
+        raise errors.ConfigError(f"{name}: {error.json_path} {word(error)}")
 
 
 def _pieces(text: str, size: int) -> Iterator[str]:

@@ -13,6 +13,7 @@ from aiohttp import web
 from .. import errors
 from ..messages import MESSAGE_SCHEMA, PART_SCHEMAS
 from ..providers import EFFORTS
+from ..tools.schema import word
 
 CHAT_REQUEST = "chat"
 _SCHEMAS: dict[str, dict[str, Any]] = {
@@ -34,7 +35,6 @@ _SCHEMAS: dict[str, dict[str, Any]] = {
 }
 # Checking takes up to 6 us a byte (measured): longer bodies are checked beside the event loop.
 _LONG = 32 * 1024
-_SHOWN = 300
 
 
 @cache
@@ -95,9 +95,4 @@ def explain(schema: str, value: object) -> str:
     error = best_match(islice(_validator(schema).iter_errors(value), 1))
     if error is None:
         return ""
-    message = error.message
-    if len(message) > _SHOWN:
-        message = f"{message[: _SHOWN // 2]} ... {message[-_SHOWN // 2 :]}"
-    if error.validator == "additionalProperties":
-        message += f"; what is known: {', '.join(error.schema['properties'])}"
-    return f"{error.json_path.removeprefix('$').removeprefix('.') or 'body'}: {message}"
+    return f"{error.json_path.removeprefix('$').removeprefix('.') or 'body'}: {word(error)}"

@@ -30,7 +30,7 @@ import orjson
 
 from ..errors import ConfigError, InvalidArguments, ToolError, ToolTimeout, UnknownTool
 from ..messages import NO_OUTPUT, ToolCall, ToolResult
-from .schema import read_docstring, read_signature, violations
+from .schema import read_docstring, read_signature, violations, word
 
 log = logging.getLogger("chatstream.tools")
 
@@ -184,7 +184,7 @@ def _worst(errors: list[Any]) -> list[str]:
     from jsonschema.exceptions import best_match, relevance  # type: ignore[import-untyped,unused-ignore]
 
     telling = [best_match([error]) for error in sorted(errors, key=relevance, reverse=True)[:5]]
-    return [f"{error.json_path} {_cut(error.message, 300)}" for error in telling]
+    return [f"{error.json_path} {word(error)}" for error in telling]
 
 
 # --- running ----------------------------------------------------------------------------------------------------------

@@ -202,6 +202,16 @@ def violations(schema: dict[str, Any], value: Any) -> Iterator[Any]:
     yield from Draft202012Validator(schema).iter_errors(value)
 
 
+def word(error: Any) -> str:
+    """Return what a ValidationError says, at most 300 characters of it, and for an unknown name those that are known."""
+    message: str = error.message
+    if len(message) > 300:
+        message = f"{message[:150]} ... {message[-150:]}"
+    if error.validator == "additionalProperties":
+        message += f"; what is known: {', '.join(error.schema['properties']) or 'nothing'}"
+    return message
+
+
 # --- docstrings -------------------------------------------------------------------------------------------------------
 
 _SECTION = re.compile(r"^(Args|Arguments|Parameters|Returns|Raises|Yields|Examples?|Notes?):[ \t]*$", re.MULTILINE)
