@@ -23,7 +23,7 @@ from dataclasses import dataclass, field, replace
 from . import errors, events
 from .deltas import FinishReason, Usage
 from .events import Event, Outcome
-from .messages import Message, ToolCall, ToolResult
+from .messages import Message, ToolCall, ToolResult, UsedIds, user
 from .providers import Effort, ModelRequest, Provider, get_provider
 from .tools import Tool, Toolbox
 from .turn import Turn
@@ -32,6 +32,9 @@ log = logging.getLogger("chatstream.agent")
 
 Emit = Callable[[Sequence[Event]], Awaitable[None]]
 
+GIVEN_UP = "This call was given up: the answer that asked for it broke off."
+# Reports of a tool's progress that may wait for a viewer.
+_REPORTS = 100
 # After these a turn is whole and its calls are meant; after any other it was cut, and cut calls are not run.
 _MEANT = {FinishReason.TOOL_CALLS, FinishReason.STOP, FinishReason.OTHER}
 
@@ -74,14 +77,18 @@ class Settings:
 
 async def run(
     model: str | Provider,
-    messages: Sequence[Message],
+    messages: str | Sequence[Message],
     tools: Toolbox | Iterable[Tool] = (),
     settings: Settings | None = None,
 ) -> AsyncIterator[Event]:
     """Yield the events of one run; leaving the iteration ends the run and its request at once.
 
-    `model` is a name (`anthropic:claude-sonnet-5-5`) or a provider, whose default model is used.
+    `model` is a name (`anthropic:claude-sonnet-5-5`) or a provider, whose default model is used; `messages` may be one
+    question.
     """
+    history = [user(messages)] if isinstance(messages, str) else list(messages)
+    if strange := [message for message in history if not isinstance(message, Message)]:
+        raise TypeError(f"messages must be Message values (see messages_from_json), not {strange[0]!r}")
     provider = get_provider(model) if isinstance(model, str) else model
     toolbox = tools if isinstance(tools, Toolbox) else Toolbox(tools)
     # One batch may wait: a reader that is slow slows the provider down, by way of the socket.
@@ -89,7 +96,7 @@ async def run(
 
     async def work() -> None:
         try:
-            await execute(provider, provider.default_model, messages, toolbox, settings or Settings(), channel.put)
+            await execute(provider, provider.default_model, history, toolbox, settings or Settings(), channel.put)
         finally:
             task = asyncio.current_task()
             if task is not None and not task.cancelling():
@@ -118,19 +125,20 @@ async def execute(
     run_id: str = "",
 ) -> None:
     """Run the loop to its end and hand `emit` every event; raises nothing of its own but what `emit` raises."""
-    loop = _Loop(provider, model, messages, toolbox, settings, emit)
-    await emit([events.RunStarted(run_id or new_id("run"), new_id("msg"), f"{provider.name}:{model}")])
+    run_id = run_id or new_id("run")
+    loop = _Loop(provider, model, messages, toolbox, settings, emit, run_id)
+    await emit([events.RunStarted(run_id, new_id("msg"), f"{provider.name}:{model}")])
     try:
         outcome, reason = await loop.turns()
     except errors.ProviderError as error:
-        log.warning("the run failed: %s", error.for_log)
+        log.warning("%s failed: %s", run_id, error.for_log)
         await emit([loop.failed(error.code, error.message, error.retryable)])
     except errors.ChatstreamError as error:
         await emit([loop.failed(error.code, error.message, error.retryable)])
     except _EmitError as error:
         raise error.reason from error
     except Exception:
-        log.exception("a run failed inside chatstream")
+        log.exception("%s failed inside chatstream", run_id)
         await emit([loop.failed("internal", "Something went wrong inside chatstream; its log says what.", False)])
     else:
         await emit([events.RunFinished(outcome, reason, loop.usage, tuple(loop.added))])
@@ -158,7 +166,9 @@ class _Loop:
         toolbox: Toolbox,
         settings: Settings,
         emit: Emit,
+        run_id: str,
     ) -> None:
+        self.run_id = run_id
         self.provider = provider
         self.toolbox = toolbox
         self.settings = settings
@@ -168,7 +178,7 @@ class _Loop:
         self._emit = emit
         self._origin = f"{provider.name}:{model}"
         self._next_part = 0
-        self._used_ids = {call.id for message in messages for call in message.calls}
+        self._used_ids = UsedIds(call.id for message in messages for call in message.calls)
         self._request = ModelRequest(
             model,
             self.history,
@@ -221,7 +231,7 @@ class _Loop:
             await self.emit(turn.finish_parts(complete=meant))
             if meant:
                 await tools.run_all(turn.message.calls)
-            await tools.finish()
+            await (tools.give_up() if failure else tools.finish())
         finally:
             await tools.cancel()
         await self._close(turn, tools)
@@ -240,7 +250,7 @@ class _Loop:
                 wait = None if self._turn.visible else retry.wait(attempt, error)
                 if wait is None:
                     raise
-                log.warning("attempt %d failed: %s", attempt + 1, error.for_log)
+                log.warning("%s: attempt %d failed: %s", self.run_id, attempt + 1, error.for_log)
                 again = f"{error.message.removesuffix(' Try again in a moment.')} Trying again in {wait:.1f} s."
                 await self.emit([events.Notice(error.code, again)])
             await retry.sleep(wait)
@@ -277,19 +287,25 @@ class _ToolRuns:
         self._toolbox = toolbox
         self._emit = emit
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._running: dict[str, ToolCall] = {}
 
     def start_early(self, said: Iterable[Event]) -> None:
         """Start the calls that are complete and only read, while the model still speaks."""
         for event in said:
             if isinstance(event, events.PartFinished) and isinstance(event.value, ToolCall):
                 tool = self._tool(event.value)
-                if tool is not None and tool.read_only and event.value.input is not None:
+                if tool is not None and tool.read_only and not tool.needs_approval(event.value.input or {}):
                     self._start(event.value)
 
     async def run_all(self, calls: Sequence[ToolCall]) -> None:
         """Start every call that was not started yet; those that need an approval wait for it instead."""
         for call in calls:
-            if call.id not in self._tasks:
+            tool = self._tool(call)
+            if call.id in self._tasks:
+                continue
+            if tool is not None and tool.needs_approval(call.input or {}):
+                self.waiting.append(call)
+            else:
                 self._start(call)
         if self.waiting:
             asked = [events.ApprovalRequested(call.id, call.name, call.input or {}) for call in self.waiting]
@@ -299,6 +315,13 @@ class _ToolRuns:
         """Wait for the calls that were started."""
         if self._tasks:
             await asyncio.gather(*self._tasks.values())
+
+    async def give_up(self) -> None:
+        """End what still runs, with a result that says so: the turn that asked for it broke off."""
+        await self.cancel()
+        for call in self._running.values():
+            result = self.results[call.id] = ToolResult(call.id, call.name, GIVEN_UP, is_error=True)
+            await self._emit([events.ToolFinished(call.id, call.name, result.content, True, 0)])
 
     async def cancel(self) -> None:
         """End what still runs; its results are nobody's."""
@@ -314,25 +337,28 @@ class _ToolRuns:
             return None
 
     def _start(self, call: ToolCall) -> None:
-        tool = self._tool(call)
-        if tool is not None and tool.needs_approval(call.input or {}):
-            if call not in self.waiting:
-                self.waiting.append(call)
-            return
         self._tasks[call.id] = asyncio.create_task(self._run(call), name=f"tool {call.name}")
 
     async def _run(self, call: ToolCall) -> None:
+        self._running[call.id] = call
         await self._emit([events.ToolStarted(call.id, call.name, call.input or {})])
         began = time.monotonic()
         said: asyncio.Queue[str | None] = asyncio.Queue()
+
+        def report(content: str) -> None:
+            if said.qsize() >= _REPORTS:  # the viewer is slower than the tool: the older reports are the ones to miss
+                said.get_nowait()
+            said.put_nowait(content)
+
         telling = asyncio.create_task(self._tell(call.id, said))
         try:
-            result = await self._toolbox.execute(call, said.put_nowait)
+            result = await self._toolbox.execute(call, report)
             said.put_nowait(None)
             await telling
         finally:
             telling.cancel()
         self.results[call.id] = result
+        del self._running[call.id]
         took = int((time.monotonic() - began) * 1000)
         await self._emit([events.ToolFinished(call.id, call.name, result.content, result.is_error, took)])
 

@@ -125,7 +125,7 @@ def _from_environment(environ: Mapping[str, str], arguments: Sequence[str]) -> l
 
 
 def _text_or_file(value: str) -> str:
-    """Return the text, or what the file of that name holds."""
+    """Return the text, or what the file of that name holds; one word that ends like a text file has to be one."""
     try:
         path = Path(value).expanduser()
         if path.is_file():
@@ -133,6 +133,8 @@ def _text_or_file(value: str) -> str:
     except (OSError, ValueError, RuntimeError) as error:
         if "\n" not in value and len(value) < 256:
             raise ConfigError(f"--system: cannot read {value}: {error}") from error
+    if re.fullmatch(r"\S+\.(md|txt)", value):
+        raise ConfigError(f"--system: there is no file {value}")
     return value
 
 

@@ -154,6 +154,12 @@ class ProviderBroken(ProviderError):
     retryable = True
 
 
+class ProviderMisread(ProviderBroken):
+    """An answer that this version cannot read; it would come again."""
+
+    retryable = False
+
+
 class ToolError(ChatstreamError):
     """Raise it from a tool: its message is what the model reads."""
 

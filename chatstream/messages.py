@@ -15,7 +15,9 @@ is the JSON of the two, as `done.messages` carries it and as `messages_from_json
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import re
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal
 
@@ -207,7 +209,7 @@ def _parts(*kinds: str, string: bool = True) -> dict[str, Any]:
             {"if": {"properties": {"type": {"const": kind}}}, "then": {"$ref": f"#/$defs/{kind}"}} for kind in kinds
         ],
     }
-    return {"type": ["string", "array"] if string else "array", "items": part}
+    return {"type": ["string", "array"] if string else "array", "items": part, "maxItems": 1000}
 
 
 _TEXT = {"type": "string"}
@@ -258,32 +260,41 @@ NO_OUTPUT = "(no output)"
 CONTINUE = "Continue."
 
 
-def sendable(messages: Sequence[Message], origin: str) -> list[Message]:
+def sendable(messages: Sequence[Message], origin: str, fit_id: Callable[[str], str] = str) -> list[Message]:
     """Return `messages` as any provider's API takes them, for a request to the model `origin` (`provider:model`).
 
-    Every call is followed at once by exactly one result and no result is without its call; call ids occur once; no
-    message is empty; the first is a user's and the last a user's or a tool's. Reasoning and opaque parts of another
-    origin are left out, and so are system messages: see `system_text`.
-    Both APIs answer a history that breaks one of these with status 400 (platform.claude.com/docs/en/api/messages,
-    platform.openai.com/docs/api-reference/chat).
+    Every call is followed at once by exactly one result and no result is without its call; call ids occur once, each
+    made to fit by `fit_id`; names hold only what both APIs take; no message is empty; the first is a user's and the
+    last a user's or a tool's. Reasoning and opaque parts of another origin are left out, and so are system messages:
+    see `system_text`. Both APIs answer a history that breaks one of these with status 400
+    (platform.claude.com/docs/en/api/messages, platform.openai.com/docs/api-reference/chat).
     """
-    fit: list[Message] = []
-    used: set[str] = set()
-    for index, message in enumerate(messages):
+    fit: list[tuple[Role, list[Part]]] = []
+    used = UsedIds()
+    results = iter(_results(messages))
+    for message in messages:
         if message.role == "user":
-            parts = tuple(part for part in message.parts if not isinstance(part, Text) or part.text.strip())
-            _append(fit, Message("user", parts))
+            _append(fit, "user", [part for part in message.parts if not isinstance(part, Text) or part.text.strip()])
         elif message.role == "assistant":
-            results = _results_after(messages, index)
-            assistant, answers = _assistant(message, results, origin, used)
-            _append(fit, assistant)
-            _append(fit, answers)
-    if fit and fit[0].role != "user":
-        fit.insert(0, user(CONTINUE))
+            assistant, answers = _assistant(message, next(results), origin, fit_id, used)
+            _append(fit, "assistant", assistant)
+            _append(fit, "tool", answers)
+    if fit and fit[0][0] != "user":
+        fit.insert(0, ("user", [Text(CONTINUE)]))
     # An answer that ends with a provider's own tool was paused there, and goes on when it comes back as it is.
-    if fit and fit[-1].role == "assistant" and not isinstance(fit[-1].parts[-1], Opaque):
-        fit.append(user(CONTINUE))
-    return fit
+    if fit and fit[-1][0] == "assistant" and not isinstance(fit[-1][1][-1], Opaque):
+        fit.append(("user", [Text(CONTINUE)]))
+    return [Message(role, tuple(parts)) for role, parts in fit]
+
+
+def is_answerable(messages: Iterable[Message]) -> bool:
+    """Return whether there is anything that a model can be asked."""
+    return any(
+        isinstance(part, ToolCall) or (isinstance(part, Text) and part.text.strip())
+        for message in messages
+        if message.role in ("user", "assistant")
+        for part in message.parts
+    )
 
 
 def system_text(messages: Iterable[Message], first: str = "") -> str:
@@ -309,31 +320,34 @@ def without_tools(messages: Iterable[Message]) -> list[Message]:
     return told
 
 
-def _append(fit: list[Message], message: Message) -> None:
+def _append(fit: list[tuple[Role, list[Part]]], role: Role, parts: list[Part]) -> None:
     """Add a message that has parts, to the last one where both are of the same role (a provider may not join them)."""
-    if not message.parts:
-        return
-    if fit and fit[-1].role == message.role != "tool":
-        fit[-1] = replace(fit[-1], parts=fit[-1].parts + message.parts)
-    else:
-        fit.append(message)
+    if parts and fit and fit[-1][0] == role != "tool":
+        fit[-1][1].extend(parts)
+    elif parts:
+        fit.append((role, parts))
 
 
-def _results_after(messages: Sequence[Message], index: int) -> dict[str, list[ToolResult]]:
-    """Collect the results between the assistant message at `index` and the next one, by call id, in order."""
-    found: dict[str, list[ToolResult]] = {}
-    for message in messages[index + 1 :]:
+def _results(messages: Iterable[Message]) -> list[dict[str, deque[ToolResult]]]:
+    """Return for each assistant message the results between it and the next one, by call id, in order."""
+    found: list[dict[str, deque[ToolResult]]] = []
+    for message in messages:
         if message.role == "assistant":
-            break
-        for part in message.parts:
+            found.append({})
+        for part in message.parts if found else ():
             if isinstance(part, ToolResult):
-                found.setdefault(part.tool_call_id, []).append(part)
+                found[-1].setdefault(part.tool_call_id, deque()).append(part)
     return found
 
 
 def _assistant(
-    message: Message, results: dict[str, list[ToolResult]], origin: str, used: set[str]
-) -> tuple[Message, Message]:
+    message: Message,
+    results: dict[str, deque[ToolResult]],
+    origin: str,
+    fit_id: Callable[[str], str],
+    used: UsedIds,
+) -> tuple[list[Part], list[Part]]:
+    """Return the parts of an assistant's message and the results of its calls."""
     parts: list[Part] = []
     answers: list[Part] = []
     for part in message.parts:
@@ -342,25 +356,36 @@ def _assistant(
                 parts.append(part)
             case Reasoning() | Opaque() if part.origin == origin:
                 parts.append(part)
-            case ToolCall() if part.name:
-                call = replace(part, id=unused_id(part.id, used), input=part.input or {})
+            case ToolCall():
+                # A name that no tool can have: a model made it up, and was told so in the result.
+                name = re.sub("[^A-Za-z0-9_-]", "_", part.name)[:64] or "unknown"
+                call = replace(part, id=used.take(fit_id(part.id)), name=name, input=part.input or {})
                 given = results.get(part.id)
-                result = given.pop(0) if given else ToolResult(part.id, part.name, NOT_RUN, is_error=True)
+                result = given.popleft() if given else ToolResult(part.id, name, NOT_RUN, is_error=True)
                 content = result.content if result.content.strip() else NO_OUTPUT
                 parts.append(call)
-                answers.append(replace(result, tool_call_id=call.id, tool_name=part.name, content=content))
+                answers.append(replace(result, tool_call_id=call.id, tool_name=name, content=content))
             case _:
                 pass
     if not any(isinstance(part, Text | ToolCall | Opaque) for part in parts):
         parts = []  # reasoning alone is no message that either API takes
-    return Message("assistant", tuple(parts)), Message("tool", tuple(answers))
+    return parts, answers
 
 
-def unused_id(wanted: str, used: set[str]) -> str:
-    """Return `wanted`, or where it is empty or already used a variant of it, and note it as used."""
-    stem = wanted or "call"
-    found, number = stem, 2
-    while found in used or not found:
-        found, number = f"{stem}_{number}", number + 1
-    used.add(found)
-    return found
+class UsedIds:
+    """The call ids of a conversation, so that none occurs twice."""
+
+    def __init__(self, ids: Iterable[str] = ()) -> None:
+        self._used = set(ids)
+        self._next: dict[str, int] = {}
+
+    def take(self, wanted: str) -> str:
+        """Return `wanted`, or where it is empty or taken a variant of it, and note it as taken."""
+        stem = wanted or "call"
+        found = stem
+        while found in self._used:
+            number = self._next.get(stem, 2)
+            self._next[stem] = number + 1
+            found = f"{stem}_{number}"
+        self._used.add(found)
+        return found

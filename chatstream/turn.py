@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from . import deltas, events
 from .deltas import Delta, FinishReason, Key, Usage
 from .events import Event
-from .messages import Message, Opaque, Part, Reasoning, Text, ToolCall, read_arguments, unused_id
+from .messages import Message, Opaque, Part, Reasoning, Text, ToolCall, UsedIds, read_arguments
 
 
 @dataclass(slots=True)
@@ -40,14 +40,14 @@ class Turn:
     turn, so that numbers and ids are unique in the run. `visible` says whether a viewer has been shown anything of it.
     """
 
-    def __init__(self, number: int, origin: str, first_part: int = 0, used_ids: set[str] | None = None) -> None:
+    def __init__(self, number: int, origin: str, first_part: int = 0, used_ids: UsedIds | None = None) -> None:
         self.number = number
         self.origin = origin
         self.next_part = first_part
         self.visible = False
         self.finish_reason: FinishReason | None = None
         self.usage: Usage | None = None
-        self._used_ids = set() if used_ids is None else used_ids
+        self._used_ids = used_ids or UsedIds()
         self._open: dict[Key, _Open] = {}
         self._finished: dict[int, Part] = {}
         self._characters = 0
@@ -68,7 +68,9 @@ class Turn:
                         part.texts.append(text)
                         out.append(events.TextDelta(part.number, text))
                 case deltas.ReasoningDelta(key):
-                    self._reason(delta, self._part(key, "reasoning", out), out)
+                    # A block that began and says nothing yet is nothing to see: its turn can still be tried again.
+                    if delta.text or delta.signature or delta.redacted or delta.field:
+                        self._reason(delta, self._part(key, "reasoning", out), out)
                 case deltas.ToolCallDelta(key):
                     self._call(delta, self._part(key, "tool_call", out), out)
                 case deltas.OpaqueDelta(key, data):
@@ -135,7 +137,7 @@ class Turn:
     def _announce(self, part: _Open, out: list[Event]) -> None:
         """Show the call, with what came of its arguments before its name did. A missing id is made from the number."""
         part.announced = True
-        part.call_id = unused_id(part.call_id or f"call_{part.number}", self._used_ids)
+        part.call_id = self._used_ids.take(part.call_id or f"call_{part.number}")
         out.append(events.PartStarted(part.number, "tool_call", part.call_id, part.name))
         if part.texts:
             out.append(events.ArgumentsDelta(part.number, part.call_id, "".join(part.texts)))

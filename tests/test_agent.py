@@ -198,6 +198,34 @@ async def test_a_tool_that_only_reads_starts_while_the_model_still_speaks() -> N
     assert order.index("tool_started") < len(order) - 1 - order[::-1].index("arguments_delta")
 
 
+async def test_a_call_that_needs_an_approval_is_not_asked_for_in_a_turn_that_was_cut() -> None:
+    @tool(read_only=True, approval="always")
+    def look(at: str) -> str:
+        """Look."""
+        return at
+
+    turn = Turn(tools=[Call("look", {"at": "x"})], finish="max_tokens")
+    said, _ = await play("anthropic", [turn], tools=[look])
+    assert said[-1].outcome is Outcome.COMPLETED and not of(said, events.ApprovalRequested)  # type: ignore[union-attr]
+
+
+async def test_a_tool_that_runs_when_the_answer_breaks_off_is_given_up() -> None:
+    @tool(read_only=True)
+    async def hang(at: str) -> str:
+        """Hang."""
+        await asyncio.Event().wait()
+        return at
+
+    whole = messages_stream(Turn(tools=[Call("hang", {"at": "x"}, "x")]))
+    cut = whole[: whole.index(b"event: message_delta")]
+    said, _ = await play("anthropic", [Turn(raw=cut)], tools=[hang])
+    (given_up,) = of(said, events.ToolFinished)
+    assert given_up.is_error and given_up.content == agent.GIVEN_UP
+    failed = said[-1]
+    assert failed.code == "network"  # type: ignore[union-attr]
+    assert [message.role for message in failed.messages] == ["assistant", "tool"]  # type: ignore[union-attr]
+
+
 async def test_a_turn_that_was_cut_runs_no_tools() -> None:
     started = asyncio.Event()
     for sdk, finish in [("anthropic", "max_tokens"), ("openai_chat", "length"), ("openai_chat", "content_filter")]:
@@ -326,6 +354,44 @@ async def test_a_bug_inside_fails_the_run_without_telling_how() -> None:
     failed = (await follow(Broken(), [user("Hi")]))[-1]
     assert isinstance(failed, events.RunFailed) and failed.code == "internal"
     assert "secret" not in failed.message
+
+
+@pytest.mark.parametrize("name", ["", "look up!"])
+async def test_a_name_that_no_tool_can_have_is_answered_and_goes_back_as_one_that_it_can(name: str) -> None:
+    for sdk in SDKS:
+        said, bodies = await play(sdk, [Turn(tools=[Call(name, {})]), Turn(text="Sorry.")], tools=[add])
+        assert len(bodies) == 2 and of(said, events.ToolFinished)[0].is_error
+        sent = str(bodies[1]["messages"])
+        assert ("unknown" if not name else "look_up_") in sent and "there is no tool" in sent
+
+
+async def test_an_overload_after_a_block_that_began_and_said_nothing_is_tried_again() -> None:
+    stream = (
+        b'data: {"type":"content_block_start","index":0,"content_block":{"type":"thinking","thinking":""}}\n\n'
+        b'data: {"type":"error","error":{"type":"overloaded_error"}}\n\n'
+    )
+    said, bodies = await play("anthropic", [Turn(raw=stream), Turn(text="Hello")])
+    assert len(bodies) == 2 and said[-1].outcome is Outcome.COMPLETED  # type: ignore[union-attr]
+
+
+async def test_a_question_may_be_a_text_and_nothing_else_that_is_no_message() -> None:
+    async with FakeProvider([Turn(text="Hello")]) as fake:
+        assert [event.type async for event in run(fake.anthropic(), "Hi")][-1] == "run_finished"
+    with pytest.raises(TypeError, match="Message"):
+        await anext(run(Scripted(), [{"role": "user", "content": "Hi"}]))  # type: ignore[list-item]
+
+
+async def test_of_more_progress_than_a_slow_viewer_takes_the_latest_is_kept() -> None:
+    @tool
+    async def count(progress: Callable[[str], None]) -> str:
+        """Count."""
+        for number in range(5000):
+            progress(str(number))
+        return "done"
+
+    provider = Scripted([{"tools": [{"name": "count"}], "delay": 0}, {"text": "Ok", "delay": 0}])
+    reports = [event.content for event in of(await follow(provider, [user("Hi")], [count]), events.ToolProgress)]
+    assert reports[-1] == "4999" and len(reports) <= 102
 
 
 # --- ending it from outside -------------------------------------------------------------------------------------------

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import time
 from typing import Any
 
 import orjson
@@ -20,6 +22,7 @@ from chatstream.messages import (
     Text,
     ToolCall,
     ToolResult,
+    is_answerable,
     message_to_json,
     messages_from_json,
     read_arguments,
@@ -32,11 +35,11 @@ from chatstream.providers import ModelRequest, anthropic, openai_chat
 HERE, ELSEWHERE = "anthropic:claude-x", "openai-chat:gpt-x"
 
 texts = st.sampled_from(["", " ", "\n", "Hello", "\N{GRINNING FACE}"])
-ids = st.sampled_from(["", "a", "b", "c"])
+ids = st.sampled_from(["", "a", "b", "functions.add:0", "é/" * 50])
 calls = st.builds(
     lambda call_id, name, arguments: ToolCall(call_id, name, read_arguments(arguments)[0], arguments),
     ids,
-    st.sampled_from(["add", "look", ""]),
+    st.sampled_from(["add", "look up!", "", "x" * 70]),
     st.sampled_from(["", "{}", '{"a": 1}', '{"a": ', "[1]"]),
 )
 results = st.builds(ToolResult, ids, st.just("add"), texts, st.booleans())
@@ -79,7 +82,9 @@ def check_anthropic(messages: list[dict[str, Any]]) -> None:
             assert block["type"] != "text" or block["text"].strip()
             assert block["type"] != "tool_result" or block["content"].strip()
             assert block["type"] != "thinking" or block["signature"]
-            assert block["type"] != "tool_use" or (block["name"] and isinstance(block["input"], dict))
+            assert block["type"] != "tool_use" or isinstance(block["input"], dict)
+            assert block["type"] != "tool_use" or re.fullmatch("[A-Za-z0-9_-]{1,64}", block["name"])
+            assert block["type"] != "tool_use" or re.fullmatch("[A-Za-z0-9_-]+", block["id"])
     assert not open_calls
     assert messages[-1]["role"] == "user" or messages[-1]["content"][-1]["type"] == "server_tool_use"
 
@@ -98,19 +103,20 @@ def check_openai(messages: list[dict[str, Any]]) -> None:
         seen |= set(open_calls)
         assert message["content"] or open_calls, "no empty content"
         for call in message.get("tool_calls", ()):
-            assert call["function"]["name"]
+            assert re.fullmatch("[A-Za-z0-9_-]{1,64}", call["function"]["name"])
+            assert len(call["id"]) <= 40
             assert isinstance(orjson.loads(call["function"]["arguments"]), dict)
     assert open_calls == []
 
 
 @given(histories)
 def test_from_any_history_the_next_request_is_valid_for_both_apis(history: list[Message]) -> None:
-    if not sendable(history, ""):
+    if not is_answerable(history):
         return  # nothing to send: the server refuses it before it asks
     request = ModelRequest("claude-x", history)
     check_anthropic(anthropic.build_request(request, "anthropic")["messages"])
     request = ModelRequest("gpt-x", history)
-    check_openai(openai_chat.build_request(request, "openai-chat", compatible=True)["messages"])
+    check_openai(openai_chat.build_request(request, "openai-chat", compatible=False)["messages"])
 
 
 @given(histories)
@@ -138,6 +144,26 @@ def test_a_model_without_tools_is_sent_none(history: list[Message]) -> None:
     told = without_tools(history)
     assert not [part for message in told for part in message.parts if isinstance(part, ToolCall | ToolResult)]
     assert all(message.role != "tool" for message in told)
+
+
+def test_a_compatible_server_gets_its_own_ids_back() -> None:
+    history = [user("Hi"), Message("assistant", (ToolCall("functions.add:0", "add", {}, "{}"),))]
+    request = ModelRequest("kimi", history)
+    sent = openai_chat.build_request(request, "openai-chat", compatible=True)["messages"]
+    assert sent[1]["tool_calls"][0]["id"] == sent[2]["tool_call_id"] == "functions.add:0"
+
+
+def test_the_work_grows_with_the_history_and_not_with_its_square() -> None:
+    def spend(count: int) -> float:
+        calls = Message("assistant", (ToolCall("", "a", {}, "{}"),) * count)
+        many = [user("Hi"), Message("assistant", (Text("Ho"),))] * count
+        began = time.process_time()
+        sendable([user("Hi"), calls, *many, *[user("x")] * count], HERE)
+        return time.process_time() - began
+
+    spend(10)
+    few = max(min(spend(500) for _ in range(3)), 0.001)
+    assert spend(8000) < 16 * few * 6, "16 times the work, and 256 times were it the square"
 
 
 CALL = ToolCall("a", "add", {"a": 1}, '{"a": 1}')

@@ -22,7 +22,7 @@ from chatstream.deltas import (
     arguments_delta,
 )
 from chatstream.events import Event, Grammar
-from chatstream.messages import Message, Opaque, Reasoning, Text, ToolCall
+from chatstream.messages import Message, Opaque, Reasoning, Text, ToolCall, UsedIds
 from chatstream.turn import Turn
 
 keys = st.integers(0, 3)
@@ -65,7 +65,7 @@ def test_the_message_is_the_finished_parts_and_does_not_depend_on_the_batches(ba
 
 @given(st.lists(st.lists(deltas, max_size=6), max_size=6))
 def test_call_ids_are_never_empty_and_never_occur_twice(batches: list[list[Delta]]) -> None:
-    used = {"id1"}
+    used = UsedIds(["id1"])
     turn = Turn(0, "p:m", used_ids=used)
     play(turn, batches)
     found = [call.id for call in turn.message.calls]

@@ -6,8 +6,9 @@
  *     chat.subscribe(() => draw(chat.messages))
  *     await chat.send("Hello")
  *
- * A try that fails before anything of the answer was seen is repeated, at most three times, if it can be; after that,
- * or once something was seen, the answer ends with an error and the reader may call `retry`. Text is never doubled.
+ * A try that fails on its way to the server or back before anything of the answer was seen is repeated, at most three
+ * times; after that, once something was seen, or where the server itself gave up, the answer ends with an error and the
+ * reader may call `retry`. Text is never doubled.
  */
 
 import { createParser } from "./sse.js"
@@ -16,7 +17,11 @@ import { EMPTY, answerText, isVisible, reduce } from "./transcript.js"
 /** @typedef {import("./transcript.js").Transcript} Transcript */
 /** @typedef {import("./transcript.js").WireEvent} WireEvent */
 /** @typedef {import("./transcript.js").WireMessage} WireMessage */
-/** @typedef {import("./transcript.js").Failure & { retryAfterMs?: number }} Failure */
+/**
+ * How an attempt failed. One that the server reports in the stream is final: it tried again itself, as often as it may.
+ *
+ * @typedef {import("./transcript.js").Failure & { retryAfterMs?: number, isFinal?: boolean, messages?: WireMessage[] }} Failure
+ */
 /** @typedef {{ id: string, role: "user", text: string }} UserMessage */
 /** @typedef {{ id: string, role: "assistant", transcript: Transcript }} AssistantMessage */
 /** @typedef {UserMessage | AssistantMessage} Message */
@@ -168,8 +173,9 @@ class Chat {
       const event = parseEvent(frame.data)
       if (!event || hasEnded || signal.aborted) return
       hasEnded = event.type === "done" || event.type === "error"
-      if (event.type === "error") failure = { ...failureFrom(event), retryable: Boolean(event.retryable) }
-      else this.#apply(event)
+      if (event.type !== "error") return this.#apply(event)
+      const messages = Array.isArray(event.messages) ? { messages: event.messages } : {}
+      failure = { ...failureFrom(event), ...messages, retryable: Boolean(event.retryable), isFinal: true }
     })
     const reader = response.body?.getReader()
     while (reader && !hasEnded) {
@@ -207,7 +213,7 @@ class Chat {
 /** Return how long to wait before the next attempt, or null where there must be none. */
 /** @param {number} attempt @param {Failure} failure @param {Transcript} transcript */
 function delayBefore(attempt, failure, transcript) {
-  if (!failure.retryable || isVisible(transcript) || attempt >= DELAYS_MS.length) return null
+  if (!failure.retryable || failure.isFinal || isVisible(transcript) || attempt >= DELAYS_MS.length) return null
   const delayMs = Math.max(DELAYS_MS[attempt], failure.retryAfterMs ?? 0)
   return delayMs > LONGEST_WAIT_MS ? null : delayMs
 }

@@ -48,7 +48,7 @@ export const texts = {
   endings: {
     stopped: "Stopped.",
     limit: "Stopped: the limit of turns was reached.",
-    paused: "Paused.",
+    paused: "Paused: a tool waits for an approval.",
     interrupted: "Interrupted: the server stopped before the answer was complete.",
     length: "Cut off: the model reached its limit of output tokens.",
     refusal: "The model declined to answer.",

@@ -131,6 +131,7 @@ const ACTIONS = {
     status: "failed",
     retry: null,
     error: failureOf(event),
+    messages: event.messages ?? null,
   }),
   done: (transcript, event) => ({
     ...stopTools(closeParts(transcript, event)),

@@ -25,6 +25,8 @@ PROVIDERS: dict[str, type[Provider]] = {
 }
 # The first of these that can be used is the default.
 _PREFERRED = ("anthropic", "openai", "local", "scripted")
+# Their models are files and what they have built in.
+_FILES = ("local", "scripted")
 _OPENAI_NAME = re.compile(r"gpt-|chatgpt-|o\d")
 
 
@@ -57,6 +59,9 @@ class Models:
     def __init__(self, default: str = "") -> None:
         self._providers: dict[str, Provider] = {name: get_provider(name) for name in PROVIDERS}
         provider, model = self._split(default, self._first_usable())
+        if provider in _FILES and default and default == model != PROVIDERS[provider]().default_model:
+            known = ", ".join(PROVIDERS)
+            raise errors.NotFound(f"unknown model {default!r}: name it as provider:model, by one of {known}")
         self._providers[provider] = get_provider(f"{provider}:{model}")
         self._default = provider
 
@@ -73,7 +78,7 @@ class Models:
         head, model = self._split(name, self._default)
         provider = self._providers[head]
         model = model or provider.default_model
-        if isinstance(provider, Local | Scripted) and model not in {each.name for each in self._models_of(provider)}:
+        if head in _FILES and model not in {each.name for each in self._models_of(provider)}:
             names = ", ".join(f"{each.provider}:{each.name}" for each in self.offered())
             raise errors.NotFound(f"unknown model {name!r}: this server offers {names}")
         return provider, model
@@ -87,11 +92,13 @@ class Models:
 
     @staticmethod
     def _models_of(provider: Provider) -> list[ModelInfo]:
-        built_in = PROVIDERS[provider.name]().default_model
-        return [provider.info(model) for model in dict.fromkeys([provider.default_model, built_in])]
+        built_in = PROVIDERS[provider.name]()
+        models = [each.default_model for each in (provider, built_in) if each.is_default_known]
+        return [provider.info(model) for model in dict.fromkeys(models)]
 
     def _first_usable(self) -> str:
-        return next(name for name in _PREFERRED if not self._providers[name].reason)
+        usable = ((name, self._providers[name]) for name in _PREFERRED)
+        return next(name for name, provider in usable if provider.is_default_known and not provider.reason)
 
     def _split(self, name: str, default: str) -> tuple[str, str]:
         head, _, model = name.partition(":")

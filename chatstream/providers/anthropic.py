@@ -6,6 +6,7 @@ the stop reason and the usage so far, `message_stop`; `ping` anywhere, `error` a
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
@@ -57,7 +58,7 @@ class Anthropic(SdkProvider):
     base_variable = "ANTHROPIC_BASE_URL"
 
     def info(self, model: str) -> ModelInfo:
-        return ModelInfo(self.name, model, f"{model} ({self.label})", reasoning=True, reason=self.reason)
+        return ModelInfo(self.name, model, f"{model} ({self.shown})", reasoning=True, reason=self.reason)
 
     async def stream(self, request: ModelRequest) -> AsyncGenerator[list[Delta]]:
         await self.open()
@@ -76,7 +77,7 @@ def build_request(request: ModelRequest, provider: str) -> dict[str, Any]:
 
     Temperature is never among them: API version 2026-10-21, which the SDK asks for, refuses the parameter.
     """
-    history = sendable(request.messages, f"{provider}:{request.model}")
+    history = sendable(request.messages, f"{provider}:{request.model}", _fit_id)
     parameters: dict[str, Any] = {
         "model": request.model,
         "max_tokens": request.max_output_tokens,
@@ -93,6 +94,11 @@ def build_request(request: ModelRequest, provider: str) -> dict[str, Any]:
             for tool in request.tools
         ]
     return parameters | _thinking(request)
+
+
+def _fit_id(call_id: str) -> str:
+    """Return a call's id with nothing but what this API takes (`^[a-zA-Z0-9_-]+$`): other providers' hold more."""
+    return re.sub("[^A-Za-z0-9_-]", "_", call_id)
 
 
 def _thinking(request: ModelRequest) -> dict[str, Any]:
@@ -148,8 +154,11 @@ class MessagesTranslator:
     def __init__(self, told: Told) -> None:
         self.told = told
         self.batch = Batch()
-        self._stopped = False
+        self.is_complete = False
         self._usage: dict[str, int] = {}
+        self._id: str | None = None
+        # Arguments that a block's start brought whole; deltas, where they come, take their place.
+        self._inputs: dict[int, dict[str, Any]] = {}
         # Blocks of a kind that is not known here, gathered whole: their start, with what their deltas added.
         self._opaque: dict[int, dict[str, Any]] = {}
 
@@ -169,20 +178,27 @@ class MessagesTranslator:
             elif kind == "content_block_stop":
                 self._stop(event["index"])
             elif kind == "message_start":
-                self._count(event["message"].get("usage"))
+                self._begin(event["message"])
             elif kind == "message_delta":
                 self._count(event.get("usage"))
                 if raw := event["delta"].get("stop_reason"):
                     batch.add(Finish(finish_reason(_FINISH, raw), raw))
             elif kind == "message_stop":
-                self._stopped = True
+                self.is_complete = True
             elif kind == "error":
                 raise self.told.stream_error(event.get("error"))
         return batch.take()
 
-    def close(self) -> None:
-        if not self._stopped:
-            raise self.told.lost("the stream ended without message_stop")
+    def _begin(self, message: dict[str, Any]) -> None:
+        """Note the start of the message, whose content may be there already."""
+        if self._id not in (None, message.get("id")):
+            raise self.told.lost("another message began in the same stream")
+        if self._id is None:
+            for index, block in enumerate(message.get("content") or ()):
+                self._start(index, block)
+                self._stop(index)
+        self._id = message.get("id")
+        self._count(message.get("usage"))
 
     def _start(self, index: int, block: dict[str, Any]) -> None:
         kind = block.get("type")
@@ -196,6 +212,8 @@ class MessagesTranslator:
             self.batch.add(ReasoningDelta(index, redacted=block["data"]))
         elif kind == "tool_use":
             self.batch.add(ToolCallDelta(index, block.get("id", ""), block.get("name", "")))
+            if block.get("input"):
+                self._inputs[index] = block["input"]
         else:
             self._opaque[index] = dict(block)
 
@@ -206,6 +224,7 @@ class MessagesTranslator:
         elif kind == "thinking_delta":
             self.batch.join(ReasoningDelta, index, delta["thinking"])
         elif kind == "input_json_delta":
+            self._inputs.pop(index, None)
             self.batch.join(arguments_delta, index, delta["partial_json"])
         elif kind == "signature_delta":
             self.batch.add(ReasoningDelta(index, signature=delta["signature"]))
@@ -218,6 +237,8 @@ class MessagesTranslator:
     def _stop(self, index: int) -> None:
         block = self._opaque.pop(index, None)
         if block is None:
+            if index in self._inputs:
+                self.batch.join(arguments_delta, index, json.dumps(self._inputs.pop(index)))
             self.batch.add(PartEnd(index))
             return
         if arguments := block.pop("partial_json", ""):

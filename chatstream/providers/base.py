@@ -21,6 +21,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Protocol, Self
+from urllib.parse import urlsplit
 
 import orjson
 
@@ -73,6 +74,13 @@ class Provider(ABC):
     name: ClassVar[str]
     label: ClassVar[str]
     default_model: str
+    # What it is to ask one that cannot be used.
+    unusable: ClassVar[type[errors.ProviderError]] = errors.ModelNotFound
+
+    @property
+    def is_default_known(self) -> bool:
+        """Whether `default_model` is one that is there: another server than the API's own has its own models."""
+        return True
 
     @property
     def reason(self) -> str:
@@ -117,19 +125,23 @@ class Provider(ABC):
 
 
 class Translator(Protocol):
-    """Turns the frames of one response into deltas. `told` is who speaks, `batch` what was gathered of this read."""
+    """Turns the frames of one response into deltas.
+
+    `told` is who speaks, `batch` what was gathered of this read; `is_complete` says that the end was seen.
+    """
 
     told: Told
     batch: Batch
+    is_complete: bool
 
     def feed(self, frames: list[Frame]) -> list[Delta]: ...
 
-    def close(self) -> None:
-        """Raise ProviderError if the response ended before it was complete."""
-
 
 async def translate(chunks: AsyncIterator[bytes], translator: Translator) -> AsyncGenerator[list[Delta]]:
-    """Yield a batch of deltas for each chunk that completes at least one of them."""
+    """Yield a batch of deltas for each chunk that completes at least one of them.
+
+    Raises ProviderError for a response that ended before it was complete, whether the connection was lost or not.
+    """
     decoder = Decoder()
     try:
         async for chunk in chunks:
@@ -143,10 +155,14 @@ async def translate(chunks: AsyncIterator[bytes], translator: Translator) -> Asy
             yield batch
         raise
     except (KeyError, TypeError, AttributeError, IndexError) as error:
-        raise errors.ProviderBroken(
+        raise errors.ProviderMisread(
             f"{translator.told.label} sent something that its API does not define.", detail=repr(error)
         ) from error
-    translator.close()
+    except Exception:
+        if not translator.is_complete:
+            raise
+    if not translator.is_complete:
+        raise translator.told.lost("the stream ended before it said so")
 
 
 def _feed_rest(translator: Translator, frames: list[Frame]) -> list[Delta]:
@@ -280,6 +296,7 @@ class SdkProvider(Provider):
     thread at `open` or at the first request (2 s for anthropic's: measured).
     """
 
+    unusable = errors.ProviderAuth
     sdk: ClassVar[str]
     client_class: ClassVar[str]
     key_variables: ClassVar[tuple[str, ...]]
@@ -302,9 +319,21 @@ class SdkProvider(Provider):
 
     @property
     def reason(self) -> str:
-        if self._api_key or any(os.environ.get(name) for name in self.key_variables):
-            return ""
-        return f"no key: set {' or '.join(self.key_variables)}"
+        if self.base_url and not self.base_url.startswith(("http://", "https://")):
+            return f"{self.base_variable} must begin with http:// or https://, and is {self.base_url[:100]!r}"
+        key = self._api_key or next(filter(None, map(os.environ.get, self.key_variables)), "")
+        if not (key.isascii() and key.isprintable()):
+            return f"the key in {' or '.join(self.key_variables)} holds a character that no key has, maybe a line break"
+        return "" if key or not self.needs_key else f"no key: set {' or '.join(self.key_variables)}"
+
+    @property
+    def needs_key(self) -> bool:
+        return True
+
+    @property
+    def shown(self) -> str:
+        """Who answers, for people: the host where it is another server than the API's own."""
+        return urlsplit(self.base_url).netloc or self.label
 
     async def open(self) -> None:
         loop = asyncio.get_running_loop()
@@ -332,7 +361,7 @@ class SdkProvider(Provider):
         )
 
     def told(self, model: str) -> Told:
-        return Told(self.label, model, " or ".join(self.key_variables))
+        return Told(self.shown, model, " or ".join(self.key_variables))
 
     @asynccontextmanager
     async def answer(self, method: Any, parameters: dict[str, Any], told: Told) -> AsyncIterator[AsyncIterator[bytes]]:
@@ -379,14 +408,17 @@ def _connection_error(told: Told, error: Exception, answered: bool) -> errors.Pr
 
     The exception itself does not: openai 3.54 calls a refused connection a timeout too (seen).
     """
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, TimeoutError):
-            return errors.ProviderTimeout(f"{told.label} took too long to answer.", detail=repr(error))
+    cause: BaseException = error
+    while cause.__cause__ is not None:
         cause = cause.__cause__
+        if isinstance(cause, TimeoutError):
+            break
+    detail = f"{error!r} from {cause!r}"
+    if isinstance(cause, TimeoutError):
+        return errors.ProviderTimeout(f"{told.label} took too long to answer.", detail=detail)
     if answered:
-        return told.lost(repr(error))
-    return errors.ProviderUnreachable(f"{told.label} could not be reached.", detail=repr(error))
+        return told.lost(detail)
+    return errors.ProviderUnreachable(f"{told.label} could not be reached.", detail=detail)
 
 
 def _not_a_stream(told: Told, body: bytes) -> errors.ProviderError:

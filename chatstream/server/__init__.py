@@ -23,10 +23,10 @@ from urllib.parse import quote
 from aiohttp import web
 
 from .. import errors
-from ..agent import Settings, execute, new_id
+from ..agent import Settings, execute
 from ..config import Config
 from ..events import Event
-from ..messages import Message, messages_from_json, sendable
+from ..messages import Message, is_answerable, messages_from_json
 from ..providers import Models, Provider
 from ..tools import Toolbox, builtin_tools, load_tools
 from ..wires import native
@@ -48,25 +48,36 @@ class Server:
         self.models = models or Models(config.model)
         provider, model = self.models.default
         if provider.reason:
-            raise errors.ConfigError(f"{provider.name}:{model} cannot be used: {provider.reason}")
-        self.tools = tools or _toolbox(config)
+            raise errors.ConfigError(f"{config.model or f'{provider.name}:{model}'} cannot be used: {provider.reason}")
+        self.tools = _toolbox(config) if tools is None else tools
         self.state = "starting"
         self.page = Page()
         self.guard = Guard(config)
 
-    def routes(self) -> list[tuple[str, str, Handler]]:
-        routes: list[tuple[str, str, Handler]] = [
-            ("POST", "/api/chat", self.chat),
-            ("GET", "/api/models", self.list_models),
-            ("GET", "/api/tools", self.list_tools),
-            ("POST", "/api/session", self.start_session),
-            ("GET", "/healthz", self.healthz),
-            ("GET", "/readyz", self.readyz),
+    def mount(self, app: web.Application) -> None:
+        """Add the routes to `app`, each behind the guard."""
+        routes: list[tuple[str, str, Handler, bool]] = [
+            ("POST", "/api/chat", self.chat, False),
+            ("GET", "/api/models", self.list_models, False),
+            ("GET", "/api/tools", self.list_tools, False),
+            ("POST", "/api/session", self.start_session, False),
+            ("GET", "/healthz", self.healthz, True),
+            ("GET", "/readyz", self.readyz, True),
             # But not the others' paths: a wrong method there is to be called one, not a missing page.
-            ("*", "/{path:(?!api/|healthz$|readyz$).*}", self.page.file),
+            ("*", "/{path:(?!api/|healthz$|readyz$).*}", self.page.file, True),
         ]
-        # Whatever answers GET answers HEAD (RFC 9110, 9.3.2); aiohttp leaves the body out.
-        return [*routes, *(("HEAD", path, handler) for method, path, handler in routes if method == "GET")]
+        for method, path, handler, is_public in routes:
+            guarded = self._guarded(handler, is_public)
+            app.router.add_route(method, path, guarded)
+            if method == "GET":
+                # Whatever answers GET answers HEAD (RFC 9110, 9.3.2); aiohttp leaves the body out.
+                app.router.add_route("HEAD", path, guarded)
+
+    def _guarded(self, handler: Handler, is_public: bool) -> Handler:
+        async def handle(request: web.Request) -> web.StreamResponse:
+            return await self.guard(request, handler, is_public=is_public)
+
+        return handle
 
     async def open(self) -> None:
         """Load what the first question needs; raises ProviderError where the default model does not load."""
@@ -80,16 +91,16 @@ class Server:
         """Answer one question of a conversation that the caller owns, as a stream of the native wire."""
         body = await read_body(request, CHAT_REQUEST, self.config.max_body)
         messages = messages_from_json(body["messages"])
-        if not sendable(messages, ""):
+        if not is_answerable(messages):
             raise errors.RequestError("messages: there is nothing to answer: no message has any text")
         provider, model = self.models.find(body.get("model", ""))
         if provider.reason:
-            raise errors.ProviderAuth(f"{provider.name}:{model} cannot be used: {provider.reason}.")
-        run = self._run(provider, model, messages, body)
+            raise provider.unusable(f"{provider.name}:{model} cannot be used: {provider.reason}.")
+        run = self._run(provider, model, messages, body, request[REQUEST_ID])
         return await self._stream(request, run)
 
     def _run(
-        self, provider: Provider, model: str, messages: Sequence[Message], body: dict[str, Any]
+        self, provider: Provider, model: str, messages: Sequence[Message], body: dict[str, Any], request_id: str
     ) -> Callable[[Callable[[Sequence[Event]], Awaitable[None]]], Awaitable[None]]:
         """Return the run that a checked request asks for, waiting for where its events shall go."""
         config = self.config
@@ -103,7 +114,9 @@ class Server:
             max_turns=config.max_turns,
         )
         tools = self._chosen_tools(body["tools"]) if "tools" in body else self.tools
-        return lambda emit: execute(provider, model, messages, tools, settings, emit, new_id("run"))
+        # Named after its request, so that what the log says of either is found by the other.
+        run_id = request_id.replace("req", "run", 1)
+        return lambda emit: execute(provider, model, messages, tools, settings, emit, run_id)
 
     def _chosen_tools(self, names: Sequence[str]) -> Toolbox:
         try:
@@ -160,31 +173,26 @@ def make_app(server: Server) -> web.Application:
     """Return the whole server as an application of its own."""
 
     @web.middleware
-    async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
-        return await server.guard(request, handler)
+    async def unrouted(request: web.Request, handler: Handler) -> web.StreamResponse:
+        if request.match_info.http_exception is None:
+            return await handler(request)
+        return await server.guard(request, handler, is_public=False)
 
-    app = web.Application(middlewares=[guard])
-    for method, path, handler in server.routes():
-        app.router.add_route(method, path, handler)
+    app = web.Application(middlewares=[unrouted])
+    server.mount(app)
     return app
 
 
-def add_routes(app: web.Application, config: Config | None = None) -> Server:
+def add_routes(
+    app: web.Application, config: Config | None = None, models: Models | None = None, tools: Toolbox | None = None
+) -> Server:
     """Put the server's routes into `app`, whose own routes stay as they are; add them first, for the page takes `/`.
 
     Run the application with `handler_cancellation=True`: without it a viewer that leaves while the model is silent is
-    noticed only at the next write.
+    noticed only at the next heartbeat.
     """
-    server = Server(config or Config())
-
-    def guarded(handler: Handler) -> Handler:
-        async def handle(request: web.Request) -> web.StreamResponse:
-            return await server.guard(request, handler)
-
-        return handle
-
-    for method, path, handler in server.routes():
-        app.router.add_route(method, path, guarded(handler))
+    server = Server(config or Config(), models, tools)
+    server.mount(app)
 
     async def life(app: web.Application) -> AsyncIterator[None]:
         await server.open()

@@ -55,14 +55,17 @@ class Guard:
         self.cookie = f"chatstream_{hashlib.sha256(self.session.encode()).hexdigest()[:12]}"
 
     async def __call__(
-        self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+        self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]], *, is_public: bool
     ) -> web.StreamResponse:
-        """Check the request, hand it on, and turn what is raised into an answer."""
+        """Check the request, its token unless the route is public, hand it on, and turn what is raised into an answer.
+
+        What is public is said by the route and not by the path: an application may be mounted under any prefix.
+        """
         request[REQUEST_ID] = new_id("req")
         began = time.monotonic()
         status = "gone"
         try:
-            response = await self._answer(request, handler)
+            response = await self._answer(request, handler, is_public)
             status = str(response.status)
         finally:
             took = (time.monotonic() - began) * 1000
@@ -72,12 +75,13 @@ class Guard:
         return response
 
     async def _answer(
-        self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+        self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]], is_public: bool
     ) -> web.StreamResponse:
         try:
             self._check_host(request)
-            self._check_origin(request)
-            self._check_token(request)
+            self._check_origin(request, is_public)
+            if not is_public:
+                self._check_token(request)
             response = await handler(request)
         except web.HTTPMethodNotAllowed as error:
             allowed = ", ".join(sorted(error.allowed_methods))
@@ -109,7 +113,7 @@ class Guard:
                 f"this server is not {host[:100]!r}: start it with --allowed-host NAME for names by which it is reached"
             )
 
-    def _check_origin(self, request: web.Request) -> None:
+    def _check_origin(self, request: web.Request, is_public: bool) -> None:
         origin = request.headers.get("Origin")
         if origin is not None:
             place = origin.partition("://")[2].lower()
@@ -118,11 +122,11 @@ class Guard:
                 raise errors.Forbidden(f"requests from pages of {origin[:100]!r} are not accepted")
         site = request.headers.get("Sec-Fetch-Site", "none")
         visit = request.method in ("GET", "HEAD") and request.headers.get("Sec-Fetch-Mode") == "navigate"
-        if site not in ("same-origin", "none") and not (visit and not request.path.startswith("/api/")):
+        if site not in ("same-origin", "none") and not (visit and is_public):
             raise errors.Forbidden("requests from pages of other sites are not accepted")
 
     def _check_token(self, request: web.Request) -> None:
-        if not self._token or not request.path.startswith("/api/"):
+        if not self._token:
             return
         scheme, _, shown = request.headers.get("Authorization", "").partition(" ")
         by_header = scheme.lower() == "bearer" and _same(shown.strip(), self._token)
@@ -139,8 +143,7 @@ def add_headers(request: web.Request, response: web.StreamResponse) -> None:
     for name, value in _HEADERS.items():
         response.headers.setdefault(name, value)
     response.headers["X-Request-Id"] = request[REQUEST_ID]
-    if request.path.startswith("/api/"):
-        response.headers.setdefault("Cache-Control", "no-store")
+    response.headers.setdefault("Cache-Control", "no-store")
 
 
 def error_response(request: web.Request, error: errors.ChatstreamError) -> web.Response:

@@ -30,6 +30,7 @@ class EventStream:
         self._heartbeat = heartbeat
         self._clock = asyncio.get_running_loop().time
         self._written_at = 0.0
+        self._handler = asyncio.current_task()
 
     async def __aenter__(self) -> EventStream:
         add_headers(self._request, self.response)
@@ -45,18 +46,26 @@ class EventStream:
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    ) -> bool:
         self._beating.cancel()
         if kind is None:
             await self.response.write_eof()
         elif (transport := self._request.transport) is not None:
             # An answer that broke off must not look like one that ended.
             transport.abort()
+        # A viewer that is gone is nobody's error: what a provider's connection raises has become a ProviderError.
+        return isinstance(error, ConnectionError)
 
     async def _beat(self) -> None:
         while True:
             silent = self._clock() - self._written_at
             if silent >= self._heartbeat:
-                await self.write(COMMENT)
+                try:
+                    await self.write(COMMENT)
+                except ConnectionError:
+                    # Where the server does not cancel a handler whose viewer left, this does.
+                    if self._handler is not None:
+                        self._handler.cancel()
+                    return
                 silent = 0.0
             await asyncio.sleep(self._heartbeat - silent)

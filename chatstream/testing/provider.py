@@ -6,13 +6,16 @@ import asyncio
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 from aiohttp import web
 
 from ..providers.anthropic import Anthropic
+from ..providers.base import SdkProvider
 from ..providers.openai_chat import OpenAIChat
 from .streams import STREAMS, Call, Turn
+
+P = TypeVar("P", bound=SdkProvider)
 
 __all__ = ["Call", "FakeProvider", "Recorded", "Turn"]
 
@@ -43,12 +46,18 @@ class FakeProvider:
         self.turns = list(turns)
         self.requests: list[Recorded] = []
         self.url = ""
+        self._providers: list[SdkProvider] = []
 
     def anthropic(self) -> Anthropic:
-        return Anthropic(api_key="test-key", base_url=self.url)
+        return self._kept(Anthropic(api_key="test-key", base_url=self.url))
 
     def openai_chat(self) -> OpenAIChat:
-        return OpenAIChat(api_key="test-key", base_url=f"{self.url}/v1")
+        return self._kept(OpenAIChat(api_key="test-key", base_url=f"{self.url}/v1"))
+
+    def _kept(self, provider: P) -> P:
+        """Note a provider, to be closed with the server."""
+        self._providers.append(provider)
+        return provider
 
     async def __aenter__(self) -> FakeProvider:
         app = web.Application(client_max_size=2**30)
@@ -62,6 +71,8 @@ class FakeProvider:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        for provider in self._providers:
+            await provider.aclose()
         await self._runner.cleanup()
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:

@@ -21,8 +21,11 @@ from concurrent.futures import Executor, Future
 from contextlib import suppress
 from contextvars import copy_context
 from dataclasses import dataclass
+from decimal import Decimal
 from difflib import SequenceMatcher
+from fractions import Fraction
 from functools import partial
+from pathlib import PurePath
 from queue import SimpleQueue
 from typing import Any, Literal, overload
 
@@ -66,9 +69,10 @@ class Tool:
     def __post_init__(self) -> None:
         if not NAME.fullmatch(self.name):
             raise ConfigError(f"tool {self.name!r}: a name is 1 to 64 of the characters A-Z a-z 0-9 _ -")
-        if self.approval not in ("never", "always") and not callable(self.approval):
+        is_plain = callable(self.approval) and not inspect.iscoroutinefunction(self.approval)
+        if self.approval not in ("never", "always") and not is_plain:
             raise ConfigError(
-                f"tool {self.name}: approval is {self.approval!r}; use 'never', 'always' or a function of the input"
+                f"tool {self.name}: approval is {self.approval!r}; use 'never', 'always' or a plain function of the input"
             )
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -118,6 +122,8 @@ def tool(
     """
 
     def decorate(function: Callable[..., Any]) -> Tool:
+        if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+            raise ConfigError(f"tool {function.__name__} yields: a tool returns its result, and reports by Progress")
         called = name or getattr(function, "__name__", type(function).__name__)
         told = description or read_docstring(function)[0]
         parameters, convert, progress = read_signature(function, called, Progress)
@@ -132,6 +138,8 @@ class Toolbox:
     def __init__(self, tools: Iterable[Tool] = ()) -> None:
         self._tools: dict[str, Tool] = {}
         for tool in tools:
+            if not isinstance(tool, Tool):
+                raise ConfigError(f"{tool!r} is no Tool: put @tool (from chatstream import tool) above the function")
             if self._tools.setdefault(tool.name, tool) is not tool:
                 raise ConfigError(f"two tools are named {tool.name}; rename one")
 
@@ -174,7 +182,7 @@ class Toolbox:
         except ToolError as error:
             text, is_error = error.message, True
         except Exception as error:
-            log.exception("tool %r failed", call.name)
+            log.exception("tool %s failed in call %s", call.name, call.id)
             text, is_error = _describe(error), True
         return ToolResult(call.id, call.name, _fit(text, limit), is_error or len(text) > limit)
 
@@ -221,6 +229,9 @@ def _forget(task: asyncio.Task[str]) -> None:
         task.exception()  # seen, so that asyncio does not log it as never retrieved
 
 
+_ENDING = (KeyboardInterrupt, SystemExit)  # raised by a tool they would end the server
+
+
 async def _call(tool: Tool, input: dict[str, Any], report: Progress) -> str:
     arguments = tool.convert(input) | ({tool.progress: report} if tool.progress else {})
     call = partial(tool.function, **arguments)
@@ -232,7 +243,7 @@ async def _call(tool: Tool, input: dict[str, Any], report: Progress) -> str:
             value = await loop.run_in_executor(_threads, copy_context().run, _without_stop_iteration, call)
             if inspect.isawaitable(value):
                 value = await value
-    except SystemExit as error:  # it would end the server
+    except _ENDING as error:
         raise ToolError(_describe(error)) from error
     return _text(tool, value)
 
@@ -242,6 +253,8 @@ def _without_stop_iteration(call: Callable[[], Any]) -> Any:
         return call()
     except StopIteration as error:  # no Future can carry it: the call would never end
         raise RuntimeError("StopIteration") from error
+    except _ENDING as error:
+        raise ToolError(_describe(error)) from error
 
 
 class _Report:
@@ -312,14 +325,23 @@ def _text(tool: Tool, value: Any) -> str:
     if isinstance(value, str):
         return value if value.strip() else NO_OUTPUT
     try:
-        return orjson.dumps(value, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
+        return orjson.dumps(value, default=_plain, option=orjson.OPT_NON_STR_KEYS).decode()
     except TypeError:
         pass  # integers of more than 64 bits and lone surrogates: the slower one takes them
     try:
-        return json.dumps(value, default=str, ensure_ascii=False)
+        return json.dumps(value, default=_plain, ensure_ascii=False)
     except Exception as error:
         kind = type(value).__name__
         raise ToolError(f"{tool.name} returned a {kind} that cannot be written as JSON: {_describe(error)}") from error
+
+
+def _plain(value: Any) -> Any:
+    """Return what JSON can hold for a value that is plainly meant so; an object's address would tell a model nothing."""
+    if isinstance(value, set | frozenset):
+        return list(value)
+    if isinstance(value, Decimal | Fraction | PurePath):
+        return str(value)
+    raise TypeError(f"{type(value).__name__} is no JSON value")
 
 
 def _describe(error: BaseException) -> str:

@@ -8,8 +8,8 @@
     {"type":"tool_progress","toolCallId","content"}
     {"type":"tool_result","toolCallId","toolName","result","isError","durationMs"}
     {"type":"turn","finishReason","usage"}               {"type":"notice","code","message"}
-    {"type":"error","code","message","retryable","requestId","usage"}      ends a run that failed
-    {"type":"done","outcome","finishReason","usage","messages"}            ends every other run
+    {"type":"error","code","message","retryable","requestId","usage","messages"}      ends a run that failed
+    {"type":"done","outcome","finishReason","usage","messages"}                       ends every other run
 
 A client that knows `text`, `tool_start`, `tool_result` and `done`, and reads only lines that begin with `data: `, can
 follow a run: every frame is one such line. An event of which a viewer needs nothing makes no frame.
@@ -118,9 +118,9 @@ class Encoder:
 
     def _end(self, event: events.RunFinished | events.RunFailed) -> dict[str, Any]:
         usage = usage_to_json(event.usage)
+        messages = [message_to_json(message) for message in event.messages]
         if isinstance(event, events.RunFailed):
             told = {"code": event.code, "message": event.message, "retryable": event.retryable}
-            return {"type": "error"} | told | {"requestId": self._request_id, "usage": usage}
-        messages = [message_to_json(message) for message in event.messages]
+            return {"type": "error"} | told | {"requestId": self._request_id, "usage": usage, "messages": messages}
         ended = {"outcome": event.outcome, "finishReason": event.finish_reason}
         return {"type": "done"} | ended | {"usage": usage, "messages": messages}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
 from typing import Any
 
@@ -24,11 +24,10 @@ from chatstream.deltas import (
     UsageDelta,
 )
 from chatstream.messages import Message, ToolCall, user
-from chatstream.providers import ModelRequest
+from chatstream.providers import ModelRequest, base
 from chatstream.providers.anthropic import Anthropic, MessagesTranslator
 from chatstream.providers.base import SdkProvider, Told, retry_after
 from chatstream.providers.openai_chat import ChatTranslator, OpenAIChat
-from chatstream.sse import Decoder
 from chatstream.testing import Call, FakeProvider, Turn, chat_stream, messages_stream
 from chatstream.turn import Turn as TurnOfEvents
 from tests.cuts import random_cut
@@ -43,13 +42,19 @@ WHOLE = Turn(
 
 
 def translate(api: str, stream: bytes, chunks: Sequence[bytes] = ()) -> list[Delta]:
-    translator, decoder = APIS[api][0](TOLD), Decoder()
-    deltas: list[Delta] = []
-    for chunk in chunks or [stream]:
-        deltas += translator.feed(decoder.feed(chunk))
-    deltas += translator.feed(decoder.close())
-    translator.close()
-    return deltas
+    async def pieces() -> AsyncIterator[bytes]:
+        for chunk in chunks or [stream]:
+            yield chunk
+
+    async def collect() -> list[Delta]:
+        return [delta async for batch in base.translate(pieces(), APIS[api][0](TOLD)) for delta in batch]
+
+    try:
+        collect().send(None)  # it waits for nothing, so it needs no loop
+    except StopIteration as done:
+        deltas: list[Delta] = done.value
+        return deltas
+    raise AssertionError("it waited")
 
 
 def message_of(deltas: Sequence[Delta]) -> Message:
@@ -286,6 +291,25 @@ CALLS: dict[str, tuple[bytes, list[ToolCall]]] = {
         + chunk('{"tool_calls":[{"index":1,"id":"a","function":{"name":"add","arguments":"{\\"x\\":2}"}}]}'),
         [TWO[0], ToolCall("a_2", "add", {"x": 2}, '{"x":2}')],
     ),
+    "interleaved without an index": (
+        chunk('{"tool_calls":[{"id":"a","function":{"name":"add","arguments":"{\\"x\\":"}}]}')
+        + chunk('{"tool_calls":[{"id":"b","function":{"name":"add","arguments":"{\\"x\\":"}}]}')
+        + chunk('{"tool_calls":[{"id":"a","function":{"arguments":"1}"}}]}')
+        + chunk('{"tool_calls":[{"id":"b","function":{"arguments":"2}"}}]}'),
+        TWO,
+    ),
+    "interleaved under index 0": (
+        chunk('{"tool_calls":[{"index":0,"id":"a","function":{"name":"add","arguments":"{\\"x\\":"}}]}')
+        + chunk('{"tool_calls":[{"index":0,"id":"b","function":{"name":"add","arguments":"{\\"x\\":"}}]}')
+        + chunk('{"tool_calls":[{"index":0,"id":"a","function":{"arguments":"1}"}}]}')
+        + chunk('{"tool_calls":[{"index":0,"id":"b","function":{"arguments":"2}"}}]}'),
+        TWO,
+    ),
+    "an id that comes after the name": (
+        chunk('{"tool_calls":[{"index":0,"function":{"name":"add","arguments":""}}]}')
+        + chunk('{"tool_calls":[{"index":0,"id":"a","function":{"arguments":"{\\"x\\":1}"}}]}'),
+        [ToolCall("call_0", "add", {"x": 1}, '{"x":1}')],
+    ),
     "arguments that are an object, or null": (
         chunk('{"tool_calls":[{"index":0,"id":"a","function":{"name":"add","arguments":{"x":1}}}]}')
         + chunk('{"tool_calls":[{"index":1,"id":"b","function":{"name":"now","arguments":null}}]}'),
@@ -322,6 +346,32 @@ def test_a_block_that_is_not_known_is_carried_whole() -> None:
     stream = b"".join(b"data: %b\n\n" % json.dumps(event).encode() for event in events)
     (part,) = message_of(translate("anthropic", stream)).parts
     assert part.data == {"type": "server_tool_use", "id": "s", "input": {"q": 1}}  # type: ignore[union-attr]
+
+
+def test_arguments_and_content_that_come_whole_are_read() -> None:
+    block = {"type": "tool_use", "id": "x", "name": "roll", "input": {"player": "1"}}
+    events = [
+        {"type": "message_start", "message": {"id": "m", "content": [{"type": "text", "text": "So: "}]}},
+        {"type": "content_block_start", "index": 1, "content_block": block},
+        {"type": "content_block_stop", "index": 1},
+        {"type": "message_stop"},
+    ]
+    message = message_of(translate("anthropic", b"".join(b"data: %b\n\n" % json.dumps(e).encode() for e in events)))
+    assert message.text == "So: "
+    assert message.calls == [ToolCall("x", "roll", {"player": "1"}, '{"player": "1"}')]
+
+
+def test_another_message_in_the_same_stream_is_a_stream_that_was_lost() -> None:
+    start = b'data: {"type":"message_start","message":{"id":"%b"}}\n\n'
+    with pytest.raises(errors.ProviderUnreachable):
+        translate("anthropic", start % b"a" + start % b"b" + b'data: {"type":"message_stop"}\n\n')
+
+
+def test_content_that_is_a_list_is_read_part_by_part() -> None:
+    thinking = '{"type":"thinking","thinking":[{"type":"text","text":"Hm"}]}'
+    stream = chunk('{"content":[%s]}' % thinking) + chunk('{"content":[{"type":"text","text":"Yes"}]}')
+    message = message_of(translate("openai_chat", stream + chunk('{"content":"."}') + END))
+    assert [getattr(part, "text", None) for part in message.parts] == ["Hm", "Yes."]
 
 
 def test_thinking_comes_with_its_signature_and_redacted_thinking_with_its_data() -> None:

@@ -97,6 +97,35 @@ async def test_a_model_whose_process_is_killed_in_mid_answer_ends_the_run_with_w
     assert local.pid not in (None, first)
 
 
+async def test_a_viewer_that_leaves_while_the_model_loads_leaves_it_loading_for_the_others() -> None:
+    if not installed():
+        pytest.skip("the local model is not installed: scripts/test installs it")
+    async with Local() as provider:
+        impatient, patient = asyncio.create_task(provider.open()), asyncio.create_task(provider.open())
+        while provider.pid is None:
+            await asyncio.sleep(0.01)
+        impatient.cancel()
+        await patient
+        assert impatient.cancelled()
+        assert len(await text_of(run(provider, QUESTION, (), Settings(max_output_tokens=8)))) > 1
+
+
+async def test_a_load_that_is_given_up_leaves_no_process_and_the_next_one_works() -> None:
+    if not installed():
+        pytest.skip("the local model is not installed: scripts/test installs it")
+    async with Local() as provider:
+        opening = asyncio.create_task(provider.open())
+        while provider.pid is None:
+            await asyncio.sleep(0.01)
+        pid = provider.pid
+        await provider.aclose()
+        with pytest.raises(asyncio.CancelledError):
+            await opening
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
+        assert len(await text_of(run(provider, QUESTION, (), Settings(max_output_tokens=8)))) > 1
+
+
 async def test_the_process_ends_with_its_provider(local: Local) -> None:
     pid = local.pid
     assert pid is not None
@@ -123,7 +152,7 @@ def test_a_file_that_is_no_model_is_named_with_what_is_wrong(
     file = tmp_path / "model.gguf"
     if content is not None:
         file.write_bytes(content)
-    assert message in Local(str(file)).reason and str(file) in Local(str(file)).reason
+    assert message in Local(str(file)).reason and file.name in Local(str(file)).reason
 
 
 async def test_a_file_that_only_begins_like_a_model_is_refused(local: Local, tmp_path: Path) -> None:

@@ -79,5 +79,7 @@ def test_a_script_that_is_none_is_told_what_is_wrong(tmp_path: Path, content: st
 def test_a_script_from_a_file_is_offered_under_its_name(tmp_path: Path) -> None:
     path = tmp_path / "tour.json"
     path.write_text(json.dumps([{"text": "x"}]))
-    info = Scripted(str(path)).info(str(path))
+    provider = Scripted(str(path))
+    info = provider.info(provider.default_model)
+    assert "/" not in info.name
     assert info.is_demo and not info.reason and info.label == "tour (no model)"

@@ -31,10 +31,7 @@ STREAMS = (
 )
 # What is not read as it should be yet, with what is special about it.
 NOT_YET = {
-    "anthropic-programmatic-tool-calling-1-t1": "the arguments are in the block's start",
-    "anthropic-programmatic-tool-calling-1-t2": "the content is in message_start",
     "anthropic-spliced-message-start": "two answers in one stream",
-    "mistral-reasoning": "content is a list of parts",
     "snowflake-thinking-streaming": "reasoning_details",
 }
 

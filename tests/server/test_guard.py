@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+from contextlib import AsyncExitStack
 from http.cookies import SimpleCookie
 from typing import Any
 
 import pytest
+from aiohttp import web
 
 from chatstream.config import Config
+from chatstream.server import add_routes
+from chatstream.tools import Toolbox
 
-from .rig import JSON, Answer, problem, question
+from .rig import JSON, Answer, Client, problem, question
 
 TOKEN = "a token+of & 8"
 BODY = json.dumps(question()).encode()
@@ -262,6 +266,20 @@ async def test_a_session_is_a_cookie_that_stands_for_the_token(start: Any) -> No
         assert answer.status == status
 
 
+async def test_the_token_is_wanted_under_any_prefix(stack: AsyncExitStack, run_app: Any) -> None:
+    inner, outer = web.Application(), web.Application()
+    add_routes(inner, Config(model="scripted:demo", token=TOKEN), tools=Toolbox([]))
+    outer.add_subapp("/chat", inner)
+    client = Client(await run_app(outer))
+    stack.push_async_callback(client.session.close)
+
+    for asked in (("GET", "/chat/api/models"), ("GET", "/chat/api/tools"), ("POST", "/chat/api/chat")):
+        problem(await client.send(*asked), 401, "auth")
+    shown = ("Authorization", f"Bearer {TOKEN}")
+    assert (await client.send("GET", "/chat/api/tools", [shown])).json == {"tools": []}
+    assert (await client.send("GET", "/chat/healthz")).status == 200
+
+
 async def test_a_cookie_is_good_for_no_other_site(start: Any) -> None:
     running = await start(token=TOKEN)
     session = ("Cookie", f"{running.server.guard.cookie}={running.server.guard.session}")
@@ -304,7 +322,8 @@ async def test_every_answer_has_the_policy_and_an_id(method: str, path: str, run
         assert answer.headers["Referrer-Policy"] == "no-referrer"
         assert answer.headers["Cross-Origin-Resource-Policy"] == "same-origin"
         assert answer.headers["Cross-Origin-Opener-Policy"] == "same-origin"
-        assert ("no-store" in answer.headers.get("Cache-Control", "")) == path.startswith("/api/")
+        is_file = answer.status == 200 and "/" in path and not path.startswith(("/api/", "/healthz", "/readyz"))
+        assert answer.headers["Cache-Control"].startswith("no-cache" if is_file else "no-store")
         assert "Set-Cookie" not in answer.headers or path.startswith("/api/session")
     first, second = (answer.headers["X-Request-Id"] for answer in answers)
     assert first != second

@@ -9,6 +9,8 @@ import json
 import threading
 from collections.abc import Callable, Iterator
 from datetime import date
+from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -170,10 +172,10 @@ OUTPUTS = [
     ({"a": [1, None, "é"]}, '{"a":[1,null,"é"]}'),
     ({1: 2}, '{"1":2}'),
     (date(2026, 1, 2), '"2026-01-02"'),
-    ({"when": {1}}, '{"when":"{1}"}'),
+    ({"when": {1}}, '{"when":[1]}'),
+    ([Decimal("1.50"), Path("a/b")], '["1.50","a/b"]'),
     (2**70, str(2**70)),
     (Box(1), '{"width":1,"colour":"red"}'),
-    (b"x", "\"b'x'\""),
     ("a\ud800b", "a�b"),
     ("\ud83d\ude00", "😀"),
     (["\ud800"], '["�"]'),
@@ -204,6 +206,41 @@ async def test_output_that_cannot_be_written_is_an_error_that_names_its_type(val
 
     assert result.is_error
     assert f"work returned a {kind} that cannot be written as JSON" in result.content
+
+
+async def test_a_tool_that_ends_a_program_ends_its_call_alone():
+    def interrupt() -> str:
+        raise KeyboardInterrupt
+
+    async def interrupt_async() -> str:
+        raise KeyboardInterrupt
+
+    for function in (interrupt, interrupt_async):
+        result = await answer(function)
+        assert (result.content, result.is_error) == ("KeyboardInterrupt", True)
+
+
+@pytest.mark.parametrize("value", [object(), b"x", {"a": object()}], ids=["an object", "bytes", "an object inside"])
+async def test_output_that_is_no_json_value_is_an_error(value):
+    result = await answer(lambda: value)
+    assert result.is_error and "0x" not in result.content
+
+
+def test_a_function_that_yields_is_no_tool():
+    def steps() -> str:
+        yield "a"
+
+    async def steps_async() -> str:
+        yield "a"
+
+    for function in (steps, steps_async):
+        with pytest.raises(ConfigError, match="yields"):
+            tool(function)
+
+
+def test_what_is_no_tool_is_told_how_to_become_one():
+    with pytest.raises(ConfigError, match="@tool"):
+        Toolbox([print])  # type: ignore[list-item]
 
 
 async def test_output_that_is_too_long_loses_its_middle_and_says_so():

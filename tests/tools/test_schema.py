@@ -147,6 +147,14 @@ def test_a_name_that_the_apis_refuse_is_an_error(name):
         Tool(name, "", {}, print)
 
 
+def test_an_async_approval_is_an_error_and_not_one_that_always_asks():
+    async def ask(input: dict[str, Any]) -> bool:
+        return False
+
+    with pytest.raises(ConfigError, match="plain function"):
+        tool(name="work", approval=ask)(lambda: "")
+
+
 def test_a_misspelt_approval_is_an_error_and_not_a_tool_that_runs_unasked():
     with pytest.raises(ConfigError, match="'allways'"):
         Tool("work", "", {}, print, approval="allways")

@@ -103,7 +103,7 @@ test("frames may be cut anywhere between chunks", async () => {
 })
 
 test("a failure before anything was seen is tried again after 1, 2 and 4 s", async () => {
-  for (const broken of [play(START, failure(true)), cutAfter(START), drop, refuse(503, "overloaded", { "Retry-After": "0" })]) {
+  for (const broken of [cutAfter(START), drop, refuse(503, "overloaded", { "Retry-After": "0" })]) {
     requests = []
     const chat = chatWith(broken, broken, broken, play(START, text("ok"), done("ok")))
     await chat.send("Hi")
@@ -115,18 +115,27 @@ test("a failure before anything was seen is tried again after 1, 2 and 4 s", asy
 })
 
 test("the third repetition is the last", async () => {
-  const chat = chatWith(play(START, failure(true)))
+  const chat = chatWith(cutAfter(START))
   await chat.send("Hi")
   assert.equal(requests.length, 4)
+  assert.equal(chat.error.code, "network")
+})
+
+test("what the server gave up after its own tries is not repeated, and what it had done is kept", async () => {
+  const messages = [{ role: "assistant", content: [{ type: "tool_call", id: "a", name: "add", input: {} }] }]
+  const chat = chatWith(play(START, { ...failure(true), messages }))
+  await chat.send("Hi")
+  assert.equal(requests.length, 1)
+  assert.deepEqual(chat.history, [{ role: "user", content: "Hi" }, ...messages])
   assert.deepEqual([chat.error.code, chat.error.message, chat.error.requestId], ["overloaded", "busy", "q1"])
 })
 
 test("while it waits the chat says for how long and why", async () => {
-  answers = [play(START, failure(true)), play(START, done("x"))]
+  answers = [cutAfter(START), play(START, done("x"))]
   const waits = []
   const chat = createChat({ api, sleep: async () => void waits.push(answerOf(chat).retry) })
   await chat.send("Hi")
-  assert.deepEqual(waits, [{ code: "overloaded", delayMs: 1000 }])
+  assert.deepEqual(waits, [{ code: "network", delayMs: 1000 }])
   assert.equal(answerOf(chat).retry, null)
 })
 
@@ -204,7 +213,7 @@ test("stop works before the first byte and while waiting for another try", async
   assert.deepEqual([silent.isLoading, answerOf(silent).outcome], [false, "stopped"])
   assert.deepEqual(silent.history, [{ role: "user", content: "Hi" }])
 
-  answers = [play(START, failure(true))]
+  answers = [cutAfter(START)]
   requests = []
   const waiting = createChat({ api })
   const asked = waiting.send("Hi")
