@@ -72,7 +72,7 @@ class Tool:
         is_plain = callable(self.approval) and not inspect.iscoroutinefunction(self.approval)
         if self.approval not in ("never", "always") and not is_plain:
             raise ConfigError(
-                f"tool {self.name}: approval is {self.approval!r}; use 'never', 'always' or a plain function of the input"
+                f"tool {self.name}: approval is {self.approval!r}; use 'never', 'always' or a plain function"
             )
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -336,7 +336,7 @@ def _text(tool: Tool, value: Any) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """Return what JSON can hold for a value that is plainly meant so; an object's address would tell a model nothing."""
+    """Return what JSON holds for a value that is plainly meant so; an object's address would tell a model nothing."""
     if isinstance(value, set | frozenset):
         return list(value)
     if isinstance(value, Decimal | Fraction | PurePath):

@@ -203,7 +203,7 @@ def violations(schema: dict[str, Any], value: Any) -> Iterator[Any]:
 
 
 def word(error: Any) -> str:
-    """Return what a ValidationError says, at most 300 characters of it, and for an unknown name those that are known."""
+    """Return what a ValidationError says, in about 300 characters, and for an unknown name those that are known."""
     message: str = error.message
     if len(message) > 300:
         message = f"{message[:150]} ... {message[-150:]}"

@@ -369,7 +369,7 @@ def test_another_message_in_the_same_stream_is_a_stream_that_was_lost() -> None:
 
 def test_content_that_is_a_list_is_read_part_by_part() -> None:
     thinking = '{"type":"thinking","thinking":[{"type":"text","text":"Hm"}]}'
-    stream = chunk('{"content":[%s]}' % thinking) + chunk('{"content":[{"type":"text","text":"Yes"}]}')
+    stream = chunk(f'{{"content":[{thinking}]}}') + chunk('{"content":[{"type":"text","text":"Yes"}]}')
     message = message_of(translate("openai_chat", stream + chunk('{"content":"."}') + END))
     assert [getattr(part, "text", None) for part in message.parts] == ["Hm", "Yes."]
 

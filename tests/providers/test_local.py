@@ -97,13 +97,20 @@ async def test_a_model_whose_process_is_killed_in_mid_answer_ends_the_run_with_w
     assert local.pid not in (None, first)
 
 
+async def started(provider: Local) -> int:
+    """Return the process id as soon as there is one."""
+    while True:
+        await asyncio.sleep(0.01)
+        if provider.pid is not None:
+            return provider.pid
+
+
 async def test_a_viewer_that_leaves_while_the_model_loads_leaves_it_loading_for_the_others() -> None:
     if not installed():
         pytest.skip("the local model is not installed: scripts/test installs it")
     async with Local() as provider:
         impatient, patient = asyncio.create_task(provider.open()), asyncio.create_task(provider.open())
-        while provider.pid is None:
-            await asyncio.sleep(0.01)
+        await started(provider)
         impatient.cancel()
         await patient
         assert impatient.cancelled()
@@ -115,9 +122,7 @@ async def test_a_load_that_is_given_up_leaves_no_process_and_the_next_one_works(
         pytest.skip("the local model is not installed: scripts/test installs it")
     async with Local() as provider:
         opening = asyncio.create_task(provider.open())
-        while provider.pid is None:
-            await asyncio.sleep(0.01)
-        pid = provider.pid
+        pid = await started(provider)
         await provider.aclose()
         with pytest.raises(asyncio.CancelledError):
             await opening
