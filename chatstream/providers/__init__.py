@@ -79,7 +79,7 @@ class Models:
         provider = self._providers[head]
         model = model or provider.default_model
         if head in _FILES and model not in {each.name for each in self._models_of(provider)}:
-            names = ", ".join(f"{each.provider}:{each.name}" for each in self.offered())
+            names = ", ".join(f"{each.provider}:{each.name}" for each in self.offered() if not each.reason)
             raise errors.NotFound(f"unknown model {name!r}: this server offers {names}")
         return provider, model
 
