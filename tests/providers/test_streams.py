@@ -31,7 +31,6 @@ STREAMS = (
 )
 # What is not read as it should be yet, with what is special about it.
 NOT_YET = {
-    "anthropic-spliced-message-start": "two answers in one stream",
     "snowflake-thinking-streaming": "reasoning_details",
 }
 
