@@ -130,10 +130,8 @@ async def execute(
     await emit([events.RunStarted(run_id, new_id("msg"), f"{provider.name}:{model}")])
     try:
         outcome, reason = await loop.turns()
-    except errors.ProviderError as error:
-        log.warning("%s failed: %s", run_id, error.for_log)
-        await emit([loop.failed(error.code, error.message, error.retryable)])
     except errors.ChatstreamError as error:
+        log.warning("%s failed: %s", run_id, error.for_log)
         await emit([loop.failed(error.code, error.message, error.retryable)])
     except _EmitError as error:
         raise error.reason from error
@@ -183,7 +181,7 @@ class _Loop:
             model,
             self.history,
             settings.system,
-            tuple(toolbox) if provider.takes_tools(model) else (),
+            tuple(toolbox),
             settings.max_output_tokens,
             settings.temperature,
             settings.effort,
@@ -287,7 +285,9 @@ class _ToolRuns:
         self._toolbox = toolbox
         self._emit = emit
         self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._running: dict[str, ToolCall] = {}
+        # What the tools themselves do, which can be ended without the events that tell of it.
+        self._work: list[asyncio.Task[ToolResult]] = []
+        self._is_given_up = False
 
     def start_early(self, said: Iterable[Event]) -> None:
         """Start the calls that are complete and only read, while the model still speaks."""
@@ -300,9 +300,9 @@ class _ToolRuns:
     async def run_all(self, calls: Sequence[ToolCall]) -> None:
         """Start every call that was not started yet; those that need an approval wait for it instead."""
         for call in calls:
-            tool = self._tool(call)
             if call.id in self._tasks:
                 continue
+            tool = self._tool(call)
             if tool is not None and tool.needs_approval(call.input or {}):
                 self.waiting.append(call)
             else:
@@ -318,16 +318,17 @@ class _ToolRuns:
 
     async def give_up(self) -> None:
         """End what still runs, with a result that says so: the turn that asked for it broke off."""
-        await self.cancel()
-        for call in self._running.values():
-            result = self.results[call.id] = ToolResult(call.id, call.name, GIVEN_UP, is_error=True)
-            await self._emit([events.ToolFinished(call.id, call.name, result.content, True, 0)])
+        self._is_given_up = True
+        for work in self._work:
+            work.cancel()
+        await self.finish()
 
     async def cancel(self) -> None:
         """End what still runs; its results are nobody's."""
-        for task in self._tasks.values():
+        everything = [*self._tasks.values(), *self._work]
+        for task in everything:
             task.cancel()
-        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+        await asyncio.gather(*everything, return_exceptions=True)
 
     def _tool(self, call: ToolCall) -> Tool | None:
         """Return the tool that a call can run as it stands, None where it will end in an error anyway."""
@@ -340,7 +341,6 @@ class _ToolRuns:
         self._tasks[call.id] = asyncio.create_task(self._run(call), name=f"tool {call.name}")
 
     async def _run(self, call: ToolCall) -> None:
-        self._running[call.id] = call
         await self._emit([events.ToolStarted(call.id, call.name, call.input or {})])
         began = time.monotonic()
         said: asyncio.Queue[str | None] = asyncio.Queue()
@@ -351,14 +351,18 @@ class _ToolRuns:
             said.put_nowait(content)
 
         telling = asyncio.create_task(self._tell(call.id, said))
+        work = asyncio.create_task(self._toolbox.execute(call, report))
+        self._work.append(work)
+        if self._is_given_up:
+            work.cancel()
         try:
-            result = await self._toolbox.execute(call, report)
+            await asyncio.wait([work])
             said.put_nowait(None)
             await telling
         finally:
             telling.cancel()
-        self.results[call.id] = result
-        del self._running[call.id]
+        given_up = ToolResult(call.id, call.name, GIVEN_UP, is_error=True)
+        result = self.results[call.id] = given_up if work.cancelled() else work.result()
         took = int((time.monotonic() - began) * 1000)
         await self._emit([events.ToolFinished(call.id, call.name, result.content, result.is_error, took)])
 

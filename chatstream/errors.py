@@ -27,6 +27,10 @@ class ChatstreamError(Exception):
         self.message = message
         self.details = details
 
+    @property
+    def for_log(self) -> str:
+        return self.message
+
 
 class ConfigError(ChatstreamError):
     """Raised before the server listens; mend the option, the variable or the file that it names."""

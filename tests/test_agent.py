@@ -226,6 +226,30 @@ async def test_a_tool_that_runs_when_the_answer_breaks_off_is_given_up() -> None
     assert [message.role for message in failed.messages] == ["assistant", "tool"]  # type: ignore[union-attr]
 
 
+async def test_a_tool_that_is_given_up_is_told_whole_to_a_slow_viewer() -> None:
+    said: list[Event] = []
+
+    async def emit(batch: Sequence[Event]) -> None:
+        for _ in range(20 if of(batch, events.ToolStarted) else 1):
+            await asyncio.sleep(0)
+        said.extend(batch)
+
+    @tool(read_only=True)
+    async def hang(at: str) -> str:
+        """Hang."""
+        await asyncio.Event().wait()
+        return at
+
+    whole = messages_stream(Turn(tools=[Call("hang", {"at": "x"}, "x")]))
+    async with FakeProvider([Turn(raw=whole[: whole.index(b"event: message_delta")])]) as fake:
+        provider = fake.anthropic()
+        await agent.execute(provider, "claude-x", [user("Hi")], Toolbox([hang]), SETTINGS, emit)
+    grammar = Grammar()
+    for event in said:
+        grammar.check(event)
+    assert grammar.state == "after" and len(of(said, events.ToolStarted)) == len(of(said, events.ToolFinished)) == 1
+
+
 async def test_a_turn_that_was_cut_runs_no_tools() -> None:
     started = asyncio.Event()
     for sdk, finish in [("anthropic", "max_tokens"), ("openai_chat", "length"), ("openai_chat", "content_filter")]:

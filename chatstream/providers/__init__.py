@@ -78,23 +78,22 @@ class Models:
         head, model = self._split(name, self._default)
         provider = self._providers[head]
         model = model or provider.default_model
-        if head in _FILES and model not in {each.name for each in self._models_of(provider)}:
+        if head in _FILES and model not in self._names_of(provider):
             names = ", ".join(f"{each.provider}:{each.name}" for each in self.offered() if not each.reason)
             raise errors.NotFound(f"unknown model {name!r}: this server offers {names}")
         return provider, model
 
     def offered(self) -> list[ModelInfo]:
-        return [info for provider in self._providers.values() for info in self._models_of(provider)]
+        return [provider.info(name) for provider in self._providers.values() for name in self._names_of(provider)]
 
     async def aclose(self) -> None:
         for provider in self._providers.values():
             await provider.aclose()
 
     @staticmethod
-    def _models_of(provider: Provider) -> list[ModelInfo]:
+    def _names_of(provider: Provider) -> list[str]:
         built_in = PROVIDERS[provider.name]()
-        models = [each.default_model for each in (provider, built_in) if each.is_default_known]
-        return [provider.info(model) for model in dict.fromkeys(models)]
+        return list(dict.fromkeys(each.default_model for each in (provider, built_in) if each.is_default_known))
 
     def _first_usable(self) -> str:
         usable = ((name, self._providers[name]) for name in _PREFERRED)

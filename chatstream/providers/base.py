@@ -91,15 +91,14 @@ class Provider(ABC):
         """Say what is known of a model without asking anyone."""
         return ModelInfo(self.name, model, f"{model} ({self.label})", reason=self.reason)
 
-    def takes_tools(self, model: str) -> bool:
-        return self.info(model).tools
-
     async def open(self) -> None:  # noqa: B027 (not every provider has something to load)
         """Load what the first request needs, so that it need not wait for it."""
 
     @abstractmethod
     def stream(self, request: ModelRequest) -> AsyncGenerator[list[Delta]]:
         """Yield the deltas of one response, a batch for each read; close the generator to end the request at once.
+
+        A model that cannot call tools is sent none, whatever the request offers.
 
         Raises ProviderError. A response that ended properly has yielded a `Finish`.
         """

@@ -7,7 +7,6 @@ name to 127.0.0.1 fails here), and a browser's Origin and Sec-Fetch-Site must be
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import hmac
 import logging
@@ -25,6 +24,8 @@ log = logging.getLogger("chatstream.server")
 access = logging.getLogger("chatstream.access")
 
 REQUEST_ID: web.RequestKey[str] = web.RequestKey("request_id", str)
+
+CLIENT_GONE = 499  # nginx's word for it, for the access log: nobody reads the answer
 
 _HEADERS = {
     "Content-Security-Policy": (
@@ -95,8 +96,9 @@ class Guard:
             if isinstance(error, errors.ProviderError):
                 log.warning("%s", error.for_log)
             response = error_response(request, error)
-        except (ConnectionError, asyncio.CancelledError):
-            raise
+        except ConnectionError:
+            # The client is gone, which is nobody's error: what a provider's connection raises has another type.
+            response = web.Response(status=CLIENT_GONE)
         except Exception:
             log.exception("%s failed", request[REQUEST_ID])
             failure = errors.ChatstreamError("Something went wrong inside chatstream; its log says what.")

@@ -46,15 +46,13 @@ class EventStream:
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> bool:
+    ) -> None:
         self._beating.cancel()
         if kind is None:
             await self.response.write_eof()
         elif (transport := self._request.transport) is not None:
             # An answer that broke off must not look like one that ended.
             transport.abort()
-        # A viewer that is gone is nobody's error: what a provider's connection raises has become a ProviderError.
-        return isinstance(error, ConnectionError)
 
     async def _beat(self) -> None:
         while True:

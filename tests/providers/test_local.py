@@ -55,7 +55,7 @@ async def test_it_answers_by_chat_completions_and_is_sent_no_tools(local: Local)
         """Look."""
         return ""
 
-    assert not local.takes_tools(BUILT_IN)
+    assert not local.info(BUILT_IN).tools
     assert len(await text_of(run(local, QUESTION, [look], Settings(max_output_tokens=24)))) > 3
 
 
