@@ -4,8 +4,9 @@
          ^  \\--calls--> tools run at once, results in the order of the calls --+
          +----------------------------------------------------------------------+
 
-`run` is the loop as a library. The server hands `execute` a function of its own that takes the events, a batch for
-each read of the provider's socket. Every ending is an event: `RunFinished`, or `RunFailed` for an exception.
+`run` is the loop as a library. The server hands a `Loop` a function of its own that takes the events, a batch for each
+read of the provider's socket, and may `stop` it in whatever it does: asking, reading, running tools, waiting to try
+again. Every ending is an event: `RunFinished`, or `RunFailed` for an exception.
 """
 
 from __future__ import annotations
@@ -20,21 +21,22 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequen
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 
+import orjson
+
 from . import errors, events
+from .calls import Answer, Calls, Emit
 from .deltas import FinishReason, Usage
 from .events import Event, Outcome
-from .messages import Message, ToolCall, ToolResult, UsedIds, user
+from .messages import INTERRUPTED, Message, ToolCall, UsedIds, message_to_json, user
 from .providers import Effort, ModelRequest, Provider, get_provider
 from .tools import Tool, Toolbox
 from .turn import Turn
 
 log = logging.getLogger("chatstream.agent")
 
-Emit = Callable[[Sequence[Event]], Awaitable[None]]
-
 GIVEN_UP = "This call was given up: the answer that asked for it broke off."
-# Reports of a tool's progress that may wait for a viewer.
-_REPORTS = 100
+# What a call is answered that a stop cut short, by the outcome of its run.
+_CUT_SHORT = {Outcome.STOPPED: "The user stopped this call.", Outcome.INTERRUPTED: INTERRUPTED}
 # After these a turn is whole and its calls are meant; after any other it was cut, and cut calls are not run.
 _MEANT = {FinishReason.TOOL_CALLS, FinishReason.STOP, FinishReason.OTHER}
 
@@ -93,10 +95,11 @@ async def run(
     toolbox = tools if isinstance(tools, Toolbox) else Toolbox(tools)
     # One batch may wait: a reader that is slow slows the provider down, by way of the socket.
     channel: asyncio.Queue[Sequence[Event] | None] = asyncio.Queue(maxsize=1)
+    loop = Loop(provider, provider.default_model, history, toolbox, settings or Settings(), channel.put)
 
     async def work() -> None:
         try:
-            await execute(provider, provider.default_model, history, toolbox, settings or Settings(), channel.put)
+            await loop.run()
         finally:
             task = asyncio.current_task()
             if task is not None and not task.cancelling():
@@ -115,33 +118,6 @@ async def run(
             await provider.aclose()
 
 
-async def execute(
-    provider: Provider,
-    model: str,
-    messages: Sequence[Message],
-    toolbox: Toolbox,
-    settings: Settings,
-    emit: Emit,
-    run_id: str = "",
-) -> None:
-    """Run the loop to its end and hand `emit` every event; raises nothing of its own but what `emit` raises."""
-    run_id = run_id or new_id("run")
-    loop = _Loop(provider, model, messages, toolbox, settings, emit, run_id)
-    await emit([events.RunStarted(run_id, new_id("msg"), f"{provider.name}:{model}")])
-    try:
-        outcome, reason = await loop.turns()
-    except errors.ChatstreamError as error:
-        log.warning("%s failed: %s", run_id, error.for_log)
-        await emit([loop.failed(error.code, error.message, error.retryable)])
-    except _EmitError as error:
-        raise error.reason from error
-    except Exception:
-        log.exception("%s failed inside chatstream", run_id)
-        await emit([loop.failed("internal", "Something went wrong inside chatstream; its log says what.", False)])
-    else:
-        await emit([events.RunFinished(outcome, reason, loop.usage, tuple(loop.added))])
-
-
 def new_id(prefix: str) -> str:
     return f"{prefix}_{secrets.token_hex(16)}"
 
@@ -153,8 +129,12 @@ class _EmitError(Exception):
         self.reason = reason
 
 
-class _Loop:
-    """The state of one run: what it said, what it used, and which numbers and ids are taken."""
+class Loop:
+    """One run, which `run` takes to its end and `stop` ends early. It begins with the `answers` to open calls.
+
+    `started` is its first event, which says who it is. `upstream_closed` is the seconds from the stop until the request
+    to the provider was closed, None where none was open.
+    """
 
     def __init__(
         self,
@@ -164,17 +144,20 @@ class _Loop:
         toolbox: Toolbox,
         settings: Settings,
         emit: Emit,
-        run_id: str,
+        started: events.RunStarted | None = None,
+        answers: Sequence[Answer] = (),
     ) -> None:
-        self.run_id = run_id
+        self._origin = f"{provider.name}:{model}"
+        self.started = started or events.RunStarted(new_id("run"), new_id("msg"), self._origin)
         self.provider = provider
         self.toolbox = toolbox
         self.settings = settings
         self.history = list(messages)
+        self.answers = answers
         self.added: list[Message] = []
         self.usage = Usage()
+        self.upstream_closed: float | None = None
         self._emit = emit
-        self._origin = f"{provider.name}:{model}"
         self._next_part = 0
         self._used_ids = UsedIds(call.id for message in messages for call in message.calls)
         self._request = ModelRequest(
@@ -187,9 +170,40 @@ class _Loop:
             settings.effort,
         )
         self._turn = Turn(0, self._origin)
+        self._ending: Outcome | None = None
+        self._work: asyncio.Task[None] | None = None  # what a stop cancels
+        self._tools = Calls(toolbox, self.emit)
+        self._is_sent = False  # whether the provider had a request that it may count tokens of
 
-    def failed(self, code: str, message: str, retryable: bool) -> events.RunFailed:
-        return events.RunFailed(code, message, retryable, self.usage, tuple(self.added))
+    async def run(self) -> None:
+        """Run to the end and hand `emit` every event; raises nothing of its own but what `emit` raises."""
+        try:
+            await self.emit([self.started])
+            try:
+                outcome, reason = await self._turns()
+            except errors.ChatstreamError as error:
+                log.warning("%s failed: %s", self.started.run_id, error.for_log)
+                await self.emit([self._failed(error.code, error.message, error.retryable)])
+            except _EmitError:
+                raise
+            except Exception:
+                log.exception("%s failed inside chatstream", self.started.run_id)
+                told = "Something went wrong inside chatstream; its log says what."
+                await self.emit([self._failed("internal", told, False)])
+            else:
+                await self.emit([events.RunFinished(outcome, reason, self.usage, tuple(self.added))])
+        except _EmitError as error:
+            raise error.reason from error
+
+    def stop(self, outcome: Outcome) -> None:
+        """End the run with this outcome, at once: the request is closed, and no tool starts any more."""
+        if self._ending is not None:
+            return
+        self._ending = outcome
+        self._stopped_at = time.monotonic()
+        self._tools.give_up(_CUT_SHORT[outcome])
+        if self._work is not None:
+            self._work.cancel()
 
     async def emit(self, batch: Sequence[Event]) -> None:
         if not batch:
@@ -199,174 +213,138 @@ class _Loop:
         except Exception as error:
             raise _EmitError(error) from error
 
-    async def turns(self) -> tuple[Outcome, FinishReason]:
-        """Take turns until the model stops, the limit is reached or a call waits for a decision."""
+    def _failed(self, code: str, message: str, retryable: bool) -> events.RunFailed:
+        return events.RunFailed(code, message, retryable, self.usage, tuple(self.added))
+
+    async def _turns(self) -> tuple[Outcome, FinishReason]:
+        """Take turns until the model stops, the limit is reached, a call waits for a decision or somebody stops it."""
         reason = FinishReason.OTHER
+        await self._answer()
         for number in range(self.settings.max_turns):
+            if self._ending is not None:
+                break
             turn, waiting = await self._take_turn(number)
             reason = turn.finish_reason or FinishReason.OTHER
+            if self._ending is not None:
+                # A stop that came with the last word of the turn: nobody will decide on these any more.
+                await self._tools.settle(waiting)
+                self._add(Message("tool", self._tools.results_of(waiting)))
+                break
             if waiting:
                 return Outcome.PAUSED, reason
             goes_on = reason is FinishReason.PAUSE or (turn.message.calls and reason in _MEANT)
             if not goes_on:
                 return Outcome.COMPLETED, reason
-        return Outcome.LIMIT, reason
+        return self._ending or Outcome.LIMIT, reason
+
+    async def _answer(self) -> None:
+        """Answer the calls that an earlier run left open."""
+        if not self.answers:
+            return
+        try:
+            await self._tools.answer(self.answers)
+        finally:
+            await self._tools.cancel()
+        self._add(Message("tool", self._tools.results_of([answer.call for answer in self.answers])))
 
     async def _take_turn(self, number: int) -> tuple[Turn, list[ToolCall]]:
         """Take one turn, the model's response and the tools that it called; say which calls wait for a decision."""
         await self.emit([events.TurnStarted(number)])
-        tools = _ToolRuns(self.toolbox, self.emit)
-        failure: Exception | None = None
+        tools = self._tools = Calls(self.toolbox, self.emit)
         try:
-            try:
-                await self._respond(number, tools)
-            except _EmitError:
-                raise
-            except Exception as error:
-                failure = error  # raised again when the turn is closed: what was shown stays whole
+            # Raised again when the turn is closed: what was shown stays whole.
+            failure = await self._listen(number)
             turn = self._turn
             meant = failure is None and turn.finish_reason in _MEANT
             await self.emit(turn.finish_parts(complete=meant))
-            if meant:
+            if self._ending is not None:
+                tools.give_up(_CUT_SHORT[self._ending])
+            elif failure is not None:
+                tools.give_up(GIVEN_UP)
+            elif meant:
                 await tools.run_all(turn.message.calls)
-            await (tools.give_up() if failure else tools.finish())
+            await tools.finish()
+            if self._ending is not None:
+                await tools.settle(turn.message.calls)
+                tools.waiting = []
         finally:
             await tools.cancel()
-        await self._close(turn, tools)
-        if failure is not None:
+        await self._close(turn)
+        if failure is not None and self._ending is None:
             raise failure
         return turn, tools.waiting
 
-    async def _respond(self, number: int, tools: _ToolRuns) -> None:
+    async def _listen(self, number: int) -> Exception | None:
+        """Let the model answer, until a stop cuts it short; return how that failed, None where it did not."""
+        self._turn = Turn(number, self._origin, self._next_part, self._used_ids)
+        self._is_sent = False
+        work = self._work = asyncio.create_task(self._respond(number))
+        if self._ending is not None:
+            work.cancel()
+        try:
+            await asyncio.wait([work])
+        finally:
+            self._work = None
+            work.cancel()
+            await asyncio.wait([work])
+        if work.cancelled():
+            return None
+        failure = work.exception()
+        if isinstance(failure, _EmitError):
+            raise failure
+        assert failure is None or isinstance(failure, Exception)
+        return failure
+
+    async def _respond(self, number: int) -> None:
         """Ask the model, again where that failed before anything of the answer was seen; `_turn` is what it said."""
         retry = self.settings.retry
         for attempt in itertools.count():
             self._turn = Turn(number, self._origin, self._next_part, self._used_ids)
             try:
-                return await self._read(tools)
+                return await self._read()
             except errors.ProviderError as error:
                 wait = None if self._turn.visible else retry.wait(attempt, error)
                 if wait is None:
                     raise
-                log.warning("%s: attempt %d failed: %s", self.run_id, attempt + 1, error.for_log)
+                log.warning("%s: attempt %d failed: %s", self.started.run_id, attempt + 1, error.for_log)
                 again = f"{error.message.removesuffix(' Try again in a moment.')} Trying again in {wait:.1f} s."
                 await self.emit([events.Notice(error.code, again)])
             await retry.sleep(wait)
 
-    async def _read(self, tools: _ToolRuns) -> None:
+    async def _read(self) -> None:
         request = replace(self._request, messages=tuple(self.history))
-        async with aclosing(self.provider.stream(request)) as batches:
-            async for batch in batches:
-                if said := self._turn.feed(batch):
-                    await self.emit(said)
-                    tools.start_early(said)
+        self._is_sent = True
+        try:
+            async with aclosing(self.provider.stream(request)) as batches:
+                async for batch in batches:
+                    if said := self._turn.feed(batch):
+                        await self.emit(said)
+                        self._tools.start_early(said)
+        except Exception:
+            self._is_sent = self._turn.visible
+            raise
+        finally:
+            if self._ending is not None:
+                self.upstream_closed = time.monotonic() - self._stopped_at
 
-    async def _close(self, turn: Turn, tools: _ToolRuns) -> None:
+    async def _close(self, turn: Turn) -> None:
         """End the turn, and add what it said and what its tools answered to the history."""
-        closing = turn.close()
+        closing = turn.close(self._asked() if self._is_sent and turn.usage is None else 0)
         finished = closing[-1]
         assert isinstance(finished, events.TurnFinished)
         self.usage += finished.usage
         self._next_part = turn.next_part
-        results = tuple(tools.results[call.id] for call in turn.message.calls if call.id in tools.results)
-        for message in (turn.message, Message("tool", results)):
-            if message.parts:
-                self.history.append(message)
-                self.added.append(message)
+        self._add(turn.message)
+        self._add(Message("tool", self._tools.results_of(turn.message.calls)))
         await self.emit(closing)
 
+    def _add(self, message: Message) -> None:
+        if message.parts:
+            self.history.append(message)
+            self.added.append(message)
 
-class _ToolRuns:
-    """The tools of one turn. `results` is by call id; `waiting` are the calls that wait for somebody's decision."""
-
-    def __init__(self, toolbox: Toolbox, emit: Emit) -> None:
-        self.results: dict[str, ToolResult] = {}
-        self.waiting: list[ToolCall] = []
-        self._toolbox = toolbox
-        self._emit = emit
-        self._tasks: dict[str, asyncio.Task[None]] = {}
-        # What the tools themselves do, which can be ended without the events that tell of it.
-        self._work: list[asyncio.Task[ToolResult]] = []
-        self._is_given_up = False
-
-    def start_early(self, said: Iterable[Event]) -> None:
-        """Start the calls that are complete and only read, while the model still speaks."""
-        for event in said:
-            if isinstance(event, events.PartFinished) and isinstance(event.value, ToolCall):
-                tool = self._tool(event.value)
-                if tool is not None and tool.read_only and not tool.needs_approval(event.value.input or {}):
-                    self._start(event.value)
-
-    async def run_all(self, calls: Sequence[ToolCall]) -> None:
-        """Start every call that was not started yet; those that need an approval wait for it instead."""
-        for call in calls:
-            if call.id in self._tasks:
-                continue
-            tool = self._tool(call)
-            if tool is not None and tool.needs_approval(call.input or {}):
-                self.waiting.append(call)
-            else:
-                self._start(call)
-        if self.waiting:
-            asked = [events.ApprovalRequested(call.id, call.name, call.input or {}) for call in self.waiting]
-            await self._emit(asked)
-
-    async def finish(self) -> None:
-        """Wait for the calls that were started."""
-        if self._tasks:
-            await asyncio.gather(*self._tasks.values())
-
-    async def give_up(self) -> None:
-        """End what still runs, with a result that says so: the turn that asked for it broke off."""
-        self._is_given_up = True
-        for work in self._work:
-            work.cancel()
-        await self.finish()
-
-    async def cancel(self) -> None:
-        """End what still runs; its results are nobody's."""
-        everything = [*self._tasks.values(), *self._work]
-        for task in everything:
-            task.cancel()
-        await asyncio.gather(*everything, return_exceptions=True)
-
-    def _tool(self, call: ToolCall) -> Tool | None:
-        """Return the tool that a call can run as it stands, None where it will end in an error anyway."""
-        try:
-            return self._toolbox.check(call)
-        except errors.ToolError:
-            return None
-
-    def _start(self, call: ToolCall) -> None:
-        self._tasks[call.id] = asyncio.create_task(self._run(call), name=f"tool {call.name}")
-
-    async def _run(self, call: ToolCall) -> None:
-        await self._emit([events.ToolStarted(call.id, call.name, call.input or {})])
-        began = time.monotonic()
-        said: asyncio.Queue[str | None] = asyncio.Queue()
-
-        def report(content: str) -> None:
-            if said.qsize() >= _REPORTS:  # the viewer is slower than the tool: the older reports are the ones to miss
-                said.get_nowait()
-            said.put_nowait(content)
-
-        telling = asyncio.create_task(self._tell(call.id, said))
-        work = asyncio.create_task(self._toolbox.execute(call, report))
-        self._work.append(work)
-        if self._is_given_up:
-            work.cancel()
-        try:
-            await asyncio.wait([work])
-            said.put_nowait(None)
-            await telling
-        finally:
-            telling.cancel()
-        given_up = ToolResult(call.id, call.name, GIVEN_UP, is_error=True)
-        result = self.results[call.id] = given_up if work.cancelled() else work.result()
-        took = int((time.monotonic() - began) * 1000)
-        await self._emit([events.ToolFinished(call.id, call.name, result.content, result.is_error, took)])
-
-    async def _tell(self, call_id: str, said: asyncio.Queue[str | None]) -> None:
-        """Pass a tool's progress on: the tool itself may not wait for a viewer."""
-        while (content := await said.get()) is not None:
-            await self._emit([events.ToolProgress(call_id, content)])
+    def _asked(self) -> int:
+        """Return about how many characters the request had."""
+        request = self._request
+        sent = [message_to_json(message) for message in self.history], [tool.to_json() for tool in request.tools]
+        return len(request.system) + len(orjson.dumps(sent))

@@ -4,6 +4,7 @@
     RequestError    the client: an HTTP status and a body that says what was met and what was expected
     ProviderError   the reader of the page and, with its `detail`, the log
     ToolError       the model: it becomes the result of the call, and the run goes on
+    StorageError    the operator, by the log; the client learns that its request could not be kept
 
 Every class has a `code` from a closed list that stays, and a `status` for HTTP. Its message is written for people and
 holds no key, no stack and no provider's body: what a provider really said is in `detail`, which only the log shows.
@@ -80,6 +81,28 @@ class TooLarge(RequestError):
 
 class UnsupportedMedia(RequestError):
     status = 415
+
+
+class Conflict(RequestError):
+    """The request is fine, and what it speaks of has changed meanwhile; read it again."""
+
+    code = "conflict"
+    status = 409
+
+
+class Unavailable(RequestError):
+    """Not now: the server starts or ends. Ask again after `retry_after` seconds."""
+
+    code = "overloaded"
+    status = 503
+    retryable = True
+    retry_after: ClassVar[float] = 1.0
+
+
+class StorageError(ChatstreamError):
+    """The database could not be read or written: its disk is full, or its file is damaged."""
+
+    status = 503
 
 
 class ProviderError(ChatstreamError):

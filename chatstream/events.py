@@ -1,19 +1,24 @@
 """The facts of a run, and the grammar that they always follow:
 
-    run  = RunStarted tool* turn* (RunFinished(outcome) | RunFailed)
+    run  = RunStarted (tool | turn)* (RunFinished(outcome) | RunFailed)
     turn = TurnStarted (part | tool)* TurnFinished
     part = PartStarted (TextDelta | ReasoningDelta | ArgumentsDelta)* PartFinished
-    tool = ToolStarted ToolProgress* ToolFinished | ApprovalRequested
+    tool = ApprovalRequested? (ToolStarted ToolProgress*)? ToolFinished | ApprovalRequested
 
-Parts and tools interleave, each balanced in itself; a `Notice` may stand anywhere inside a run. When a turn is finished
-so are its parts and tools. `Grammar` checks it, event by event; log, wires and page rely on it.
+Parts and tools interleave, each balanced in itself; a `Notice` may stand anywhere inside a run. A call that is answered
+without being run (it was stopped before, denied, or run by the caller) has a `ToolFinished` alone. When a turn is
+finished so are its parts and tools, but for calls that wait for a decision.
+`Grammar` checks it, event by event; log, wires and page rely on it.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from enum import StrEnum
-from typing import Any, ClassVar, Literal
+from collections.abc import Callable
+from dataclasses import dataclass, fields, is_dataclass
+from enum import EnumType, StrEnum
+from operator import attrgetter
+from types import UnionType
+from typing import Any, ClassVar, Literal, get_args, get_origin, get_type_hints
 
 from .deltas import FinishReason, Usage
 from .messages import Message, Part
@@ -33,10 +38,14 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class RunStarted:
+    """`message_id` is that of the first message which the run adds, `parent_id` that of the one which it answers."""
+
     type: ClassVar = "run_started"
     run_id: str
     message_id: str
     model: str
+    conversation_id: str = ""
+    parent_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,12 +124,13 @@ class ToolFinished:
 
 @dataclass(frozen=True, slots=True)
 class ApprovalRequested:
-    """The call waits for somebody's decision; the run ends `paused` with it open."""
+    """The call waits for somebody's decision, or for its result where the caller runs it; the run ends `paused`."""
 
     type: ClassVar = "approval_requested"
     call_id: str
     name: str
     input: dict[str, Any]
+    by_caller: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,14 +226,15 @@ class Grammar:
             case PartFinished(part=part):
                 need(self.parts.pop(part, None) == event.value.type)
             case ToolStarted(call_id=call_id):
-                need(call_id not in self._seen_tools)
+                need(self.state in ("run", "turn") and call_id not in self._seen_tools)
                 self.tools.add(call_id)
                 self._seen_tools.add(call_id)
             case ToolProgress(call_id=call_id):
                 need(call_id in self.tools)
             case ToolFinished(call_id=call_id):
-                need(call_id in self.tools)
-                self.tools.remove(call_id)
+                need(self.state in ("run", "turn") and (call_id in self.tools or call_id not in self._seen_tools))
+                self.tools.discard(call_id)
+                self._seen_tools.add(call_id)
             case TurnFinished():
                 need(self.state == "turn" and not self.parts and not self.tools)
                 self.state = "run"
@@ -234,3 +245,75 @@ class Grammar:
                 need(self.state in ("run", "turn") and call_id not in self._seen_tools)
             case Notice():
                 pass
+
+
+# --- JSON -------------------------------------------------------------------------------------------------------------
+
+
+def event_to_json(event: Event) -> list[Any]:
+    """Return `event` as [type, *fields], of which `event_from_json` makes the same event again.
+
+    Kept events are read by later versions: a new field comes last and has a default.
+    """
+    shape = _SHAPES[type(event)]
+    return [*shape.values(event)] if shape.is_flat else _to_json(event)
+
+
+def event_from_json(value: list[Any]) -> Event:
+    event: Event = _EVENTS[value[0]].read(value[1:])
+    return event
+
+
+class _Shape:
+    """How a dataclass is told as a list: its `type` where it has one, and its fields in their order."""
+
+    def __init__(self, kind: type[Any]) -> None:
+        hints = get_type_hints(kind)
+        names = [field.name for field in fields(kind)]
+        self.kind = kind
+        self.values = attrgetter(*(["type"] if hasattr(kind, "type") else []), *names)
+        self.readers = [_reader(hints[name]) for name in names]
+        self.is_flat = not any(self.readers)
+
+    def read(self, values: list[Any]) -> Any:
+        """Return the object with these fields; those that are missing have their defaults, later ones are left out."""
+        if self.is_flat:
+            return self.kind(*values[: len(self.readers)])
+        pairs = zip(self.readers, values, strict=False)
+        return self.kind(*[value if reader is None else reader(value) for reader, value in pairs])
+
+
+_SHAPES: dict[type[Any], _Shape] = {}
+
+
+def _shape(kind: type[Any]) -> _Shape:
+    if kind not in _SHAPES:
+        _SHAPES[kind] = _Shape(kind)
+    return _SHAPES[kind]
+
+
+def _reader(hint: Any) -> Callable[[Any], Any] | None:
+    """Return what makes a value of the type `hint` from its JSON, None where it is its own JSON."""
+    members = get_args(hint)
+    if isinstance(hint, EnumType):
+        return hint
+    if isinstance(hint, type) and is_dataclass(hint):
+        return _shape(hint).read
+    if get_origin(hint) is tuple:
+        read = _reader(members[0])
+        assert read is not None
+        return lambda values: tuple(map(read, values))
+    if isinstance(hint, UnionType) and all(map(is_dataclass, members)):
+        shapes = {kind.type: _shape(kind) for kind in members}
+        return lambda value: shapes[value[0]].read(value[1:])
+    return None
+
+
+def _to_json(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return [_to_json(each) for each in value]
+    shape = _SHAPES.get(type(value))
+    return value if shape is None else [_to_json(each) for each in shape.values(value)]
+
+
+_EVENTS = {kind.type: _shape(kind) for kind in get_args(Event)}

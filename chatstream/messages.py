@@ -115,7 +115,8 @@ def read_arguments(arguments: str) -> tuple[dict[str, Any] | None, str]:
         return {}, ""
     try:
         value = orjson.loads(arguments)
-        orjson.dumps(value)  # reads 1024 levels and writes 254: what cannot be passed on is not taken
+        # It reads 1024 levels and writes 254: what cannot be passed on, a few levels further in, is not taken.
+        orjson.dumps([[[[[[[[value]]]]]]]])
     except (ValueError, TypeError) as error:
         return None, f"the arguments are not valid JSON ({error}); they were: {arguments[:200]}"
     if not isinstance(value, dict):
@@ -127,10 +128,10 @@ def read_arguments(arguments: str) -> tuple[dict[str, Any] | None, str]:
 
 
 def message_to_json(message: Message) -> dict[str, Any]:
-    return {"role": message.role, "content": [_part_to_json(part) for part in message.parts]}
+    return {"role": message.role, "content": [part_to_json(part) for part in message.parts]}
 
 
-def _part_to_json(part: Part) -> dict[str, Any]:
+def part_to_json(part: Part) -> dict[str, Any]:
     match part:
         case Text():
             return {"type": "text", "text": part.text}
@@ -238,6 +239,7 @@ _CONTENTS = {
     "assistant": _parts("text", "reasoning", "tool_call", "opaque"),
     "tool": _parts("tool_result", string=False),
 }
+USER_CONTENT = _CONTENTS["user"]
 MESSAGE_SCHEMA: dict[str, Any] = {
     "type": "object",
     "properties": {"role": {"enum": list(_CONTENTS)}, "content": {}},
@@ -256,6 +258,7 @@ MESSAGE_SCHEMA: dict[str, Any] = {
 # --- what a provider may be sent --------------------------------------------------------------------------------------
 
 NOT_RUN = "This call was not run: the turn was interrupted before its result was there."
+INTERRUPTED = "This call was interrupted before its result was there; it may have run or not."
 NO_OUTPUT = "(no output)"
 CONTINUE = "Continue."
 

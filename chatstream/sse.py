@@ -111,6 +111,6 @@ class Decoder:
 COMMENT = b":\n\n"
 
 
-def encode(data: bytes, id: str) -> bytes:
-    """Return one event as bytes, its blank line included; `data` is one line."""
-    return b"id: %b\ndata: %b\n\n" % (id.encode(), data)
+def encode(data: bytes | None, id: str) -> bytes:
+    """Return one event as bytes, its blank line included; `data` is one line, None for an id alone."""
+    return b"id: %b\n\n" % id.encode() if data is None else b"id: %b\ndata: %b\n\n" % (id.encode(), data)

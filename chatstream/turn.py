@@ -10,12 +10,26 @@ the client a whole transcript, and the history a message that can be sent back.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+
+import orjson
 
 from . import deltas, events
 from .deltas import Delta, FinishReason, Key, Usage
 from .events import Event
-from .messages import Message, Opaque, Part, Reasoning, Text, ToolCall, UsedIds, read_arguments
+from .messages import (
+    INTERRUPTED,
+    Message,
+    Opaque,
+    Part,
+    Reasoning,
+    Text,
+    ToolCall,
+    ToolResult,
+    UsedIds,
+    part_to_json,
+    read_arguments,
+)
 
 
 @dataclass(slots=True)
@@ -31,6 +45,15 @@ class _Open:
     signature: str = ""
     redacted: str = ""
     field: str = ""
+
+    def value(self, origin: str) -> Part:
+        text = "".join(self.texts)
+        if self.kind == "text":
+            return Text(text)
+        if self.kind == "reasoning":
+            return Reasoning(text, self.signature, self.redacted, origin, self.field)
+        parsed, problem = read_arguments(text)
+        return ToolCall(self.call_id, self.name, parsed, text, problem)
 
 
 class Turn:
@@ -91,16 +114,20 @@ class Turn:
             self._finish(key, out, complete)
         return out
 
-    def close(self) -> list[Event]:
-        """Return the events that end the turn, its usage estimated where the provider reported none."""
+    def close(self, asked: int = 0) -> list[Event]:
+        """Return the events that end the turn; `asked` is the length of its request in characters, if one was sent."""
         out = self.finish_parts(complete=False)
         reason = self.finish_reason or FinishReason.OTHER
-        out.append(events.TurnFinished(self.number, reason, self.usage or self._estimate()))
+        out.append(events.TurnFinished(self.number, reason, self._used(asked)))
         return out
 
-    def _estimate(self) -> Usage:
-        # Four characters a token is the rule of thumb that both providers' documents give for English text.
-        return Usage(output_tokens=-(-self._characters // 4), estimated=True)
+    def _used(self, asked: int) -> Usage:
+        """Return the tokens that the provider reported, and an estimate for those that it had not when it broke off."""
+        if self.usage is not None and self.finish_reason is not None:
+            return self.usage
+        known = self.usage or Usage(input_tokens=tokens(asked))
+        output = max(known.output_tokens, tokens(self._characters))
+        return replace(known, output_tokens=output, estimated=True)
 
     def _part(self, key: Key, kind: events.PartKind, out: list[Event]) -> _Open:
         """Return the part of this key, opened where it is new; another kind under the same key is a new part."""
@@ -154,22 +181,87 @@ class Turn:
             return
         if not part.announced:
             self._announce(part, out)
-        text = "".join(part.texts)
-        self._characters += len(text)
-        value: Part
-        if part.kind == "text":
-            value = Text(text)
-        elif part.kind == "reasoning":
-            value = Reasoning(text, part.signature, part.redacted, self.origin, part.field)
-        else:
-            value = ToolCall(part.call_id, part.name, *_arguments(text))
-        self._settle(part, value, complete, out)
+        self._characters += sum(map(len, part.texts))
+        self._settle(part, part.value(self.origin), complete, out)
 
     def _settle(self, part: _Open, value: Part, complete: bool, out: list[Event]) -> None:
         self._finished[part.number] = value
         out.append(events.PartFinished(part.number, value, complete))
 
 
-def _arguments(text: str) -> tuple[dict[str, object] | None, str, str]:
-    parsed, problem = read_arguments(text)
-    return parsed, text, problem
+def tokens(characters: int) -> int:
+    """Estimate: four characters a token is the rule of thumb that both providers' documents give for English text."""
+    return -(-characters // 4)
+
+
+class Remains:
+    """What is left of a run whose process died, folded from the events that it had told: `close` ends them all."""
+
+    def __init__(self) -> None:
+        self._origin = ""
+        self._usage = Usage()
+        self._added: list[Message] = []
+        self._turn: int | None = None
+        self._open: dict[int, _Open] = {}
+        self._finished: dict[int, Part] = {}
+        self._results: dict[str, ToolResult] = {}
+        self._running: dict[str, str] = {}
+
+    def add(self, event: Event) -> None:
+        match event:
+            case events.RunStarted():
+                self._origin = event.model
+            case events.TurnStarted():
+                self._keep()  # of calls that an earlier run had left open
+                self._turn = event.turn
+            case events.PartStarted():
+                self._open[event.part] = _Open(event.part, event.kind, call_id=event.call_id, name=event.name)
+            case events.TextDelta() | events.ReasoningDelta() | events.ArgumentsDelta():
+                self._open[event.part].texts.append(event.text)
+            case events.PartFinished():
+                del self._open[event.part]
+                self._finished[event.part] = event.value
+            case events.ToolStarted():
+                self._running[event.call_id] = event.name
+            case events.ToolFinished():
+                self._running.pop(event.call_id, None)
+                result = ToolResult(event.call_id, event.name, event.content, event.is_error)
+                self._results[event.call_id] = result
+            case events.TurnFinished():
+                self._keep()
+                self._usage += event.usage
+                self._turn = None
+            case _:
+                pass
+
+    def close(self) -> list[Event]:
+        """Return the events that end the run `interrupted`; what it had said stays, calls without a result get one."""
+        told: list[Event] = [
+            events.PartFinished(part.number, part.value(self._origin), complete=False) for part in self._open.values()
+        ]
+        for event in list(told):
+            self.add(event)
+        unanswered = {call.id: call.name for call in self._message.calls if call.id not in self._results}
+        for call_id, name in (self._running | unanswered).items():
+            told.append(events.ToolFinished(call_id, name, INTERRUPTED, is_error=True, duration_ms=0))
+            self.add(told[-1])
+        if self._turn is not None:
+            said = sum(len(orjson.dumps(part_to_json(part))) for part in self._finished.values())
+            usage = Usage(output_tokens=tokens(said), estimated=True)
+            told.append(events.TurnFinished(self._turn, FinishReason.OTHER, usage))
+            self.add(told[-1])
+        self._keep()
+        ended = events.RunFinished(events.Outcome.INTERRUPTED, FinishReason.OTHER, self._usage, tuple(self._added))
+        return [*told, ended]
+
+    @property
+    def _message(self) -> Message:
+        return Message("assistant", tuple(part for _, part in sorted(self._finished.items())))
+
+    def _keep(self) -> None:
+        """Add what was said and answered to the messages, results in the order of their calls."""
+        message = self._message
+        order = {call.id: number for number, call in enumerate(message.calls)}
+        results = sorted(self._results.values(), key=lambda result: order.get(result.tool_call_id, 0))
+        self._added += [each for each in (message, Message("tool", tuple(results))) if each.parts]
+        self._finished, self._results = {}, {}

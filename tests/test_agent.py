@@ -195,7 +195,7 @@ async def test_a_tool_that_is_given_up_is_told_whole_to_a_slow_viewer() -> None:
     whole = messages_stream(Turn(tools=[Call("hang", {"at": "x"}, "x")]))
     async with FakeProvider([Turn(raw=whole[: whole.index(b"event: message_delta")])]) as fake:
         provider = fake.anthropic()
-        await agent.execute(provider, "claude-x", [user("Hi")], Toolbox([hang]), SETTINGS, emit)
+        await agent.Loop(provider, "claude-x", [user("Hi")], Toolbox([hang]), SETTINGS, emit).run()
     grammar = Grammar()
     for event in said:
         grammar.check(event)

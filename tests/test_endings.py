@@ -179,4 +179,4 @@ async def test_what_the_taker_of_events_raises_ends_the_run_and_is_raised() -> N
 
     provider = Scripted([{"text": "Hello", "delay": 0}])
     with pytest.raises(ConnectionResetError):
-        await agent.execute(provider, provider.default_model, [user("Hi")], Toolbox([]), SETTINGS, emit)
+        await agent.Loop(provider, provider.default_model, [user("Hi")], Toolbox([]), SETTINGS, emit).run()

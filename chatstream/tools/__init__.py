@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .base import Progress, Tool, Toolbox, tool
+    from .base import Progress, Tool, Toolbox, caller_tool, tool
     from .load import load_tools
 
-__all__ = ["Progress", "Tool", "Toolbox", "builtin_tools", "load_tools", "tool"]
-_HOMES = {"Progress": "base", "Tool": "base", "Toolbox": "base", "tool": "base", "load_tools": "load"}
+__all__ = ["Progress", "Tool", "Toolbox", "builtin_tools", "caller_tool", "load_tools", "tool"]
+_HOMES = dict.fromkeys(("Progress", "Tool", "Toolbox", "caller_tool", "tool"), "base") | {"load_tools": "load"}
 
 
 def __getattr__(name: str) -> Any:

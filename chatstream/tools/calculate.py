@@ -40,7 +40,10 @@ def calculate(expression: str) -> str:
         value = _value(ast.parse(expression.strip(), mode="eval").body, MAX_DEPTH)
     except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
         raise ToolError(f"{_short(expression)} cannot be read as arithmetic; {_HOW}") from error
-    return str(value) if isinstance(value, int) else f"{value:.15g}"
+    if isinstance(value, int):
+        return str(value)
+    text = f"{value:.15g}"
+    return text if math.isfinite(float(text)) else repr(value)  # the largest would be rounded to more than there is
 
 
 def _power(base: Number, exponent: Number) -> Number:

@@ -1,23 +1,26 @@
 """The native wire: one JSON object a frame, `type` first, names in camelCase.
 
-    {"type":"start","runId","messageId","model"}
+    {"type":"start","runId","conversationId"?,"parentId"?,"messageId","model"}
     {"type":"reasoning","content"}                       {"type":"text","content"}
     {"type":"tool_start","toolCallId","toolName"}        {"type":"tool_input","toolCallId","delta"}
     {"type":"tool_call","toolCallId","toolName","input"}
-    {"type":"approval","toolCallId","toolName","input"}
+    {"type":"approval","toolCallId","toolName","input","wants":"decision" | "result"}
     {"type":"tool_progress","toolCallId","content"}
     {"type":"tool_result","toolCallId","toolName","result","isError","durationMs"}
     {"type":"turn","finishReason","usage"}               {"type":"notice","code","message"}
+    {"type":"resync","messages"}                         replace what is shown of this run by these messages
     {"type":"error","code","message","retryable","requestId","usage","messages"}      ends a run that failed
     {"type":"done","outcome","finishReason","usage","messages"}                       ends every other run
 
 A client that knows `text`, `tool_start`, `tool_result` and `done`, and reads only lines that begin with `data: `, can
-follow a run: every frame is one such line. An event of which a viewer needs nothing makes no frame.
+follow a run: every frame is one such line. An event of which a viewer needs nothing makes a block of its id alone,
+which is no event to an EventSource (https://html.spec.whatwg.org/multipage/server-sent-events.html#dispatchMessage): so
+the ids have no gaps, and a viewer can tell that it missed something.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import orjson
@@ -25,7 +28,7 @@ import orjson
 from .. import events, sse
 from ..deltas import Usage
 from ..events import Event
-from ..messages import ToolCall, message_to_json
+from ..messages import Message, ToolCall, message_to_json
 
 _dumps = orjson.dumps
 
@@ -41,7 +44,9 @@ def usage_to_json(usage: Usage) -> dict[str, Any]:
 
 
 def _run_started(event: events.RunStarted) -> dict[str, Any]:
-    return {"type": "start", "runId": event.run_id, "messageId": event.message_id, "model": event.model}
+    place = {"conversationId": event.conversation_id, "parentId": event.parent_id}
+    named = {"messageId": event.message_id, "model": event.model}
+    return {"type": "start", "runId": event.run_id} | {name: id for name, id in place.items() if id} | named
 
 
 def _part_started(event: events.PartStarted) -> dict[str, Any] | None:
@@ -90,6 +95,7 @@ _TABLE: dict[type[Event], Callable[[Any], dict[str, Any] | None]] = {
         "toolCallId": event.call_id,
         "toolName": event.name,
         "input": event.input,
+        "wants": "result" if event.by_caller else "decision",
     },
     events.TurnFinished: lambda event: {
         "type": "turn",
@@ -109,12 +115,16 @@ class Encoder:
         self._request_id = request_id
 
     def encode(self, number: int, event: Event) -> bytes:
-        """Return the frame of event `number` as bytes, empty where it has none."""
+        """Return the frame of event `number` as bytes."""
         if isinstance(event, events.RunFinished | events.RunFailed):
             value: dict[str, Any] | None = self._end(event)
         else:
             value = _TABLE[type(event)](event)
-        return sse.encode(_dumps(value), str(number)) if value is not None else b""
+        return sse.encode(None if value is None else _dumps(value), str(number))
+
+    def resync(self, messages: Sequence[Message]) -> bytes:
+        """Return the frame for a viewer whose cursor leads nowhere; what follows it begins anew."""
+        return sse.encode(_dumps({"type": "resync", "messages": list(map(message_to_json, messages))}), "0")
 
     def _end(self, event: events.RunFinished | events.RunFailed) -> dict[str, Any]:
         usage = usage_to_json(event.usage)

@@ -87,12 +87,12 @@ async def test_a_model_whose_process_is_killed_in_mid_answer_ends_the_run_with_w
     assert first is not None
     toolbox, settings = Toolbox([]), Settings(max_output_tokens=2000, retry=Retry(tries=1, first=0.01))
     story = [user("Tell me a very long story.")]
-    await agent.execute(local, BUILT_IN, story, toolbox, settings, emit)  # type: ignore[arg-type]
+    await agent.Loop(local, BUILT_IN, story, toolbox, settings, emit).run()  # type: ignore[arg-type]
     failed = said[-1]
     assert isinstance(failed, events.RunFailed) and failed.retryable and failed.code == "network"
     assert failed.messages[0].text
     said.clear()
-    await agent.execute(local, BUILT_IN, QUESTION, toolbox, Settings(max_output_tokens=8), emit)  # type: ignore[arg-type]
+    await agent.Loop(local, BUILT_IN, QUESTION, toolbox, Settings(max_output_tokens=8), emit).run()  # type: ignore[arg-type]
     assert isinstance(said[-1], events.RunFinished)
     assert local.pid not in (None, first)
 
