@@ -1,0 +1,351 @@
+"""The one SQLite file in the data folder: a thread that writes, threads that read, numbered migrations.
+
+    write(work)          `work(connection)` in a transaction of the writing thread, undone if it raises
+    append(sql, row)     a row for a table that only grows: what comes within a tick is one statement
+    read(work)           beside the writes, on a connection that cannot write
+
+What comes while the writer is busy is one transaction with its neighbours: it costs what a commit costs, not what a row
+does. The journal is a WAL with `synchronous=NORMAL` (https://sqlite.org/pragma.html#pragma_synchronous): what is
+committed survives the death of the process, and may be lost when the machine loses its power.
+
+A process that has the file open holds a lock on a file named after it, which the system lets go of when it dies,
+however it dies. So the others can tell.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import secrets
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any, TypeVar
+
+import orjson
+
+from .errors import ConfigError, StorageError
+
+T = TypeVar("T")
+Work = Callable[[sqlite3.Connection], T]
+
+FILE = "chatstream.db"
+# Seconds between two commits. More of them cost CPU for each stream, fewer are a delay that a reader could see.
+TICK = 0.002
+_BUSY = 5.0  # seconds that another process may hold the file
+_READERS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """The tables of one part of the program: step n of `steps` makes version n + 1 of version n."""
+
+    part: str
+    steps: Sequence[str]
+
+
+@dataclass(slots=True)
+class _Job:
+    """Something to write: `work`, or a `row` for the one parameter of `sql`, a JSON array of such rows."""
+
+    done: asyncio.Future[Any]
+    work: Work[Any] | None = None
+    sql: str = ""
+    row: Sequence[Any] = ()
+    result: Any = None
+    error: Exception | None = None
+
+
+class Database:
+    """The file in `folder`, or one in memory that goes with the process where that is None. `open` comes first."""
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self.folder = folder
+        self.process = f"proc_{secrets.token_hex(8)}"
+        self._waiting: list[_Job] = []
+        self._is_writing = False
+        self._jobs: SimpleQueue[list[_Job]] = SimpleQueue()  # what is one transaction; an empty one is the last
+        self._writer: threading.Thread | None = None
+        self._connection: sqlite3.Connection | None = None
+        self._readers: ThreadPoolExecutor | None = None
+        self._local = threading.local()
+        self._opened: list[sqlite3.Connection] = []
+        self._lock = -1
+
+    async def open(self, *schemas: Schema) -> None:
+        """Open the file and bring it to the newest version; raises ConfigError where that cannot be."""
+        self._loop = asyncio.get_running_loop()
+        try:
+            self._connection = await asyncio.to_thread(self._open, schemas)
+        except ConfigError:
+            self._unlock()
+            raise
+        self._writer = threading.Thread(target=self._serve, name="chatstream-writer", daemon=True)
+        self._writer.start()
+        if self.folder is not None:
+            self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="chatstream-reader")
+
+    async def close(self) -> None:
+        """Write what waits, and close the file."""
+        if self._writer is None or self._connection is None:
+            return
+        writer, self._writer = self._writer, None
+        self._flush()
+        self._jobs.put([])
+        await asyncio.to_thread(writer.join)
+        if self._readers is not None:
+            self._readers.shutdown()
+            self._readers = None
+        for connection in (*self._opened, self._connection):
+            connection.close()
+        self._unlock()
+
+    def write(self, work: Work[T]) -> asyncio.Future[T]:
+        """Do `work`, in the order of the calls; the future has its result once it is committed.
+
+        It raises what `work` raises, and StorageError.
+        """
+        return self._put(_Job(self._loop.create_future(), work))
+
+    def append(self, sql: str, row: Sequence[Any]) -> asyncio.Future[None]:
+        """Add a row, in the order of the calls; the future is done once it is committed, or raises StorageError."""
+        return self._put(_Job(self._loop.create_future(), sql=sql, row=row))
+
+    async def read(self, work: Work[T]) -> T:
+        """Return what `work` returns, who sees all that was committed before; raises StorageError."""
+        if self._readers is None:
+            return await self.write(work)
+        return await self._loop.run_in_executor(self._readers, self._read, work)
+
+    async def checkpoint(self) -> None:
+        """Move what was written from the journal to the file, so that neither holds what was deleted."""
+        if self.folder is not None:
+            await self.read(lambda connection: connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall())
+
+    def is_alive(self, process: str) -> bool:
+        """Return whether the process of that name still runs."""
+        if process == self.process:
+            return True
+        if self.folder is None:
+            return False
+        path = _lock_file(self.folder, process)
+        try:
+            descriptor = os.open(path, os.O_RDWR)
+        except OSError:
+            return False
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)  # so that two may ask at once
+        except OSError:
+            return True
+        finally:
+            os.close(descriptor)
+        path.unlink(missing_ok=True)
+        return False
+
+    def _put(self, job: _Job) -> asyncio.Future[Any]:
+        if self._writer is None:
+            job.done.set_exception(StorageError("the data is closed"))
+            return job.done
+        self._waiting.append(job)
+        if not self._is_writing:
+            self._is_writing = True
+            self._loop.call_soon(self._flush)
+        return job.done
+
+    def _flush(self) -> None:
+        """Hand the writer all that came since the last time."""
+        if self._waiting:
+            self._jobs.put(self._waiting)
+            self._waiting = []
+
+    def _written(self, jobs: list[_Job]) -> None:
+        _tell(jobs)
+        self._is_writing = bool(self._waiting)
+        if self._waiting:
+            self._loop.call_later(TICK, self._flush)
+
+    def _unlock(self) -> None:
+        if self._lock >= 0 and self.folder is not None:
+            _lock_file(self.folder, self.process).unlink(missing_ok=True)
+            os.close(self._lock)
+            self._lock = -1
+
+    # --- the threads --------------------------------------------------------------------------------------------------
+
+    def _open(self, schemas: Sequence[Schema]) -> sqlite3.Connection:
+        if self.folder is None:
+            connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+        else:
+            self._make_files(self.folder)
+            connection = self._connect(self.folder / FILE)
+        try:
+            with _mapped():
+                connection.execute("PRAGMA foreign_keys = ON")
+                connection.execute("PRAGMA secure_delete = ON")  # what is freed is overwritten
+                for schema in schemas:
+                    _migrate(connection, schema)
+        except StorageError as error:
+            connection.close()
+            raise ConfigError(f"--data: {self.folder or 'memory'}: {error.message}") from error
+        return connection
+
+    def _make_files(self, folder: Path) -> None:
+        """Make folder, database and lock where they are missing, for nobody but this user to read."""
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            os.close(os.open(folder / FILE, os.O_CREAT | os.O_RDWR, 0o600))
+            lock = _lock_file(folder, self.process)
+            lock.parent.mkdir(mode=0o700, exist_ok=True)
+            self._lock = os.open(lock, os.O_CREAT | os.O_RDWR, 0o600)
+            fcntl.flock(self._lock, fcntl.LOCK_EX)
+        except OSError as error:
+            raise ConfigError(f"--data: cannot write to {folder}: {error.strerror}") from error
+
+    def _connect(self, path: Path) -> sqlite3.Connection:
+        connection = sqlite3.connect(path, timeout=_BUSY, isolation_level=None, check_same_thread=False)
+        try:
+            with _mapped():
+                connection.execute("PRAGMA journal_mode = WAL")
+                connection.execute("PRAGMA synchronous = NORMAL")
+        except StorageError as error:
+            connection.close()
+            raise ConfigError(f"--data: {path} cannot be used: {error.message}") from error
+        return connection
+
+    def _read(self, work: Work[T]) -> T:
+        connection = getattr(self._local, "connection", None)
+        if connection is None:
+            assert self.folder is not None
+            connection = self._local.connection = self._connect(self.folder / FILE)
+            connection.execute("PRAGMA query_only = ON")
+            self._opened.append(connection)
+        with _mapped():
+            return work(connection)
+
+    def _serve(self) -> None:
+        connection = self._connection
+        assert connection is not None
+        while jobs := self._jobs.get():
+            _commit(connection, jobs)
+            with suppress(RuntimeError):  # the loop is closed: nobody waits
+                self._loop.call_soon_threadsafe(self._written, jobs)
+
+
+def _commit(connection: sqlite3.Connection, jobs: list[_Job]) -> None:
+    """Do all the jobs in one transaction; one that raises fails alone, a commit that does fails them all."""
+    groups = list(_joined(jobs))
+    try:
+        with _mapped():
+            if len(groups) == 1 and jobs[0].work is None:
+                return _insert(connection, jobs)  # one statement is a transaction of its own
+            connection.execute("BEGIN IMMEDIATE")
+            for some in groups:
+                _do(connection, some)
+            connection.execute("COMMIT")
+    except Exception as error:
+        for job in jobs:
+            job.error = error
+        with suppress(sqlite3.Error):  # SQLite may have undone it already
+            connection.execute("ROLLBACK")
+
+
+def _joined(jobs: list[_Job]) -> Iterator[list[_Job]]:
+    """Yield the jobs in their order, rows of one statement together."""
+    rows: list[_Job] = []
+    for job in jobs:
+        if rows and job.sql != rows[0].sql:
+            yield rows
+            rows = []
+        if job.work is None:
+            rows.append(job)
+        else:
+            yield [job]
+    if rows:
+        yield rows
+
+
+def _do(connection: sqlite3.Connection, jobs: list[_Job]) -> None:
+    work = jobs[0].work
+    try:
+        with _mapped():
+            if work is not None:
+                connection.execute("SAVEPOINT job")
+                jobs[0].result = work(connection)
+            else:
+                _insert(connection, jobs)
+    except Exception as error:
+        if not connection.in_transaction:
+            raise  # SQLite has undone it all, as it does when the disk is full
+        for job in jobs:
+            job.error = error
+        if work is not None:
+            connection.execute("ROLLBACK TO job")
+    if work is not None:
+        connection.execute("RELEASE job")
+
+
+def _insert(connection: sqlite3.Connection, jobs: list[_Job]) -> None:
+    """Add the rows by one call of SQLite, which undoes itself where it fails.
+
+    Each call lets go of the interpreter's lock and has to win it back, which takes long while the loop is busy: with
+    `executemany`, a call for every row, 20 times as long at full load (measured).
+    """
+    connection.execute(jobs[0].sql, (orjson.dumps([job.row for job in jobs]).decode(),))
+
+
+def _tell(jobs: list[_Job]) -> None:
+    for job in jobs:
+        if job.done.done():
+            continue  # cancelled: what was written stays
+        if job.error is not None:
+            job.done.set_exception(job.error)
+        else:
+            job.done.set_result(job.result)
+
+
+def _migrate(connection: sqlite3.Connection, schema: Schema) -> None:
+    connection.execute("BEGIN IMMEDIATE")
+    with closing(connection.cursor()) as cursor:
+        cursor.execute("CREATE TABLE IF NOT EXISTS migrations (part TEXT PRIMARY KEY, number INTEGER NOT NULL) STRICT")
+        row = cursor.execute("SELECT number FROM migrations WHERE part = ?", (schema.part,)).fetchone()
+        number = row[0] if row else 0
+        if number > len(schema.steps):
+            connection.execute("ROLLBACK")
+            raise StorageError(
+                f"the {schema.part} were written by a newer chatstream (version {number}; "
+                f"this one knows {len(schema.steps)}): update chatstream, or name another folder"
+            )
+        for step in schema.steps[number:]:
+            for statement in _statements(step):
+                cursor.execute(statement)
+        cursor.execute("REPLACE INTO migrations VALUES (?, ?)", (schema.part, len(schema.steps)))
+    connection.execute("COMMIT")
+
+
+def _statements(script: str) -> Iterator[str]:
+    """Yield the statements of a script, which `executescript` would commit one by one."""
+    statement = ""
+    for line in script.splitlines(keepends=True):
+        statement += line
+        if sqlite3.complete_statement(statement):
+            yield statement
+            statement = ""
+    assert not statement.strip(), statement
+
+
+def _lock_file(folder: Path, process: str) -> Path:
+    return folder / "processes" / process
+
+
+@contextmanager
+def _mapped() -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise StorageError(f"the data could not be read or written: {error}") from error

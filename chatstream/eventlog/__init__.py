@@ -1,0 +1,9 @@
+"""Event logs: what each run did, event by event, for a viewer that comes late or comes back, here or elsewhere."""
+
+from __future__ import annotations
+
+from .base import Entry, EventLog
+from .memory import MemoryLog
+from .sqlite import SqliteLog
+
+__all__ = ["Entry", "EventLog", "MemoryLog", "SqliteLog"]
