@@ -1,0 +1,158 @@
+"""What is kept of conversations, as values, as JSON for clients, and as Markdown for people.
+
+A conversation is a tree of messages and the runs that wrote them. The times are seconds since 1970, in JSON they are
+ISO 8601 with milliseconds.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from .messages import Message, Text, ToolCall, ToolResult, message_to_json
+
+
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """`leaf_id` is the last message of the branch that is shown, empty while there is no message."""
+
+    id: str
+    title: str
+    created_at: float
+    updated_at: float
+    leaf_id: str = ""
+    is_running: bool = False
+    snippet: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A message in its tree: `parent_id` is empty for a first one, `run_id` for a user's."""
+
+    id: str
+    parent_id: str
+    message: Message
+    run_id: str
+    created_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """`text` is the reason of a denial, or the result of a call that the caller ran."""
+
+    call_id: str
+    kind: Literal["approve", "deny", "result"]
+    text: str = ""
+    is_error: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Approval:
+    """A call that waits for a decision, or `by_caller` for its result."""
+
+    call_id: str
+    name: str
+    input: dict[str, Any]
+    by_caller: bool
+    expires_at: float
+    decision: Decision | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A run that answers message `parent_id` with `message_id`, f"{message_id}_2" and so on.
+
+    `conversation_id` and `turn_id` are empty for a stateless one, `outcome` while it runs. `request` is what is needed
+    to go on after a pause, `ending` holds finishReason, usage and error as they go to the client.
+    """
+
+    id: str
+    owner: str
+    conversation_id: str = ""
+    parent_id: str = ""
+    message_id: str = ""
+    turn_id: str = ""
+    model: str = ""
+    process: str = ""
+    created_at: float = 0.0
+    ended_at: float = 0.0
+    outcome: str = ""
+    next_run_id: str = ""
+    request: dict[str, Any] = field(default_factory=dict)
+    ending: dict[str, Any] = field(default_factory=dict)
+    approvals: tuple[Approval, ...] = ()
+
+
+# --- JSON -------------------------------------------------------------------------------------------------------------
+
+
+def conversation_to_json(conversation: Conversation) -> dict[str, Any]:
+    who = {"id": conversation.id, "title": conversation.title}
+    when = {"createdAt": _time(conversation.created_at), "updatedAt": _time(conversation.updated_at)}
+    state = {"leafId": conversation.leaf_id or None, "isRunning": conversation.is_running}
+    return who | when | state | ({"snippet": conversation.snippet} if conversation.snippet else {})
+
+
+def node_to_json(node: Node) -> dict[str, Any]:
+    value = {"id": node.id, "parentId": node.parent_id or None, **message_to_json(node.message)}
+    return value | {"runId": node.run_id or None, "createdAt": _time(node.created_at)}
+
+
+def approval_to_json(approval: Approval) -> dict[str, Any]:
+    call = {"toolCallId": approval.call_id, "toolName": approval.name, "input": approval.input}
+    wanted = {"wants": "result" if approval.by_caller else "decision", "expiresAt": _time(approval.expires_at)}
+    return call | wanted | {"decision": approval.decision.kind if approval.decision else None}
+
+
+def run_to_json(run: Run) -> dict[str, Any]:
+    ids = {"conversationId": run.conversation_id, "parentId": run.parent_id, "turnId": run.turn_id}
+    state = {"state": "ended" if run.outcome else "running", "outcome": run.outcome or None}
+    return {
+        **{"id": run.id, "messageId": run.message_id, "model": run.model},
+        **{name: value or None for name, value in ids.items()},
+        **state,
+        **{name: run.ending.get(name) for name in ("finishReason", "usage", "error")},
+        **{"approvals": [approval_to_json(each) for each in run.approvals], "nextRunId": run.next_run_id or None},
+        **{"createdAt": _time(run.created_at), "endedAt": _time(run.ended_at) if run.ended_at else None},
+    }
+
+
+def tree_to_json(conversation: Conversation, nodes: Sequence[Node], runs: Sequence[Run]) -> dict[str, Any]:
+    """Return the JSON of a whole conversation."""
+    members = {"messages": [node_to_json(node) for node in nodes], "runs": [run_to_json(run) for run in runs]}
+    return conversation_to_json(conversation) | members
+
+
+def _time(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def conversation_to_markdown(conversation: Conversation, nodes: Sequence[Node]) -> str:
+    """Return a branch for people to read: calls and results folded in, reasoning left out."""
+    blocks = [f"# {conversation.title or 'Conversation'}"]
+    speaker = ""
+    for node in nodes:
+        heading = "## User" if node.message.role == "user" else "## Assistant"
+        if heading != speaker:
+            blocks.append(heading)
+        speaker = heading
+        for part in node.message.parts:
+            match part:
+                case Text() if part.text.strip():
+                    blocks.append(part.text.strip())
+                case ToolCall():
+                    blocks.append(_folded(f"{part.name} was called with", part.arguments or "{}"))
+                case ToolResult():
+                    blocks.append(
+                        _folded(f"{part.tool_name} {'failed' if part.is_error else 'answered'}", part.content)
+                    )
+    return "\n\n".join(blocks) + "\n"
+
+
+def _folded(summary: str, text: str) -> str:
+    # A fence ends at one as long as itself: this is longer than any within.
+    fence = "`" * max(3, 1 + max(map(len, re.findall("`+", text)), default=0))
+    return f"<details><summary>{summary}</summary>\n\n{fence}\n{text}\n{fence}\n\n</details>"

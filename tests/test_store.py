@@ -1,0 +1,749 @@
+"""What is kept: that a conversation only grows, what is found and listed, what waits, and that deleted is gone."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from chatstream import conversations
+from chatstream import store as module
+from chatstream.agent import new_id
+from chatstream.conversations import Approval, Conversation, Decision, Node, Run
+from chatstream.database import Database
+from chatstream.errors import Conflict, NotFound, RequestError
+from chatstream.messages import Message, Opaque, Reasoning, Text, ToolCall, ToolResult, sendable, user
+from chatstream.store import EXPIRED, Store
+
+ME = "local"
+SCRIPT = Path(__file__).parents[1] / "scripts" / "store_times.py"
+WORD = "Zanzibarquartz"
+
+
+class Clock:
+    """Goes on by a second each time that it is read."""
+
+    now = 1000.0
+
+    def __call__(self) -> float:
+        self.now += 1
+        return self.now
+
+
+def assistant(text: str) -> Message:
+    return Message("assistant", (Text(text),))
+
+
+def run_of(conversation_id: str = "", **fields: Any) -> Run:
+    given = {"turn_id": new_id("turn") if conversation_id else "", "message_id": new_id("msg"), "created_at": 1000.0}
+    return Run(new_id("run"), ME, conversation_id, **{"model": "a:b", "process": "p"} | given | fields)
+
+
+async def ask(store: Store, conversation_id: str, text: str | None = "Hi", parent_id: str | None = None) -> Run:
+    message = None if text is None else user(text)
+    run = run_of(conversation_id, created_at=store.clock())
+    return (await store.begin(run, "digest", message, new_id("msg"), parent_id))[0]
+
+
+async def answer(store: Store, run: Run, *messages: Message, outcome: str = "completed", **fields: Any) -> None:
+    await store.end(run.id, outcome, {"finishReason": "stop"}, messages or [assistant("Ho")], **fields)
+
+
+def approval(call_id: str, expires_at: float = 9000.0, by_caller: bool = False, **fields: Any) -> Approval:
+    return Approval(call_id, "send", {"to": "Bob"}, by_caller, expires_at, **fields)
+
+
+async def pause(store: Store, run: Run, *approvals: Approval) -> None:
+    calls = tuple(ToolCall(each.call_id, each.name, each.input, '{"to":"Bob"}') for each in approvals)
+    await answer(store, run, Message("assistant", calls), outcome="paused", approvals=approvals)
+
+
+@pytest.fixture
+async def store() -> AsyncIterator[Store]:
+    database = Database()
+    await database.open(module.SCHEMA)
+    yield Store(database, Clock())
+    await database.close()
+
+
+# --- conversations ----------------------------------------------------------------------------------------------------
+
+
+async def test_the_list_has_everything_once_and_what_changed_last_first(store: Store) -> None:
+    made = [await store.create(ME, str(number)) for number in range(7)]
+    await store.create("somebody else")
+    await ask(store, made[2].id)
+    pages, cursor = [], ""
+    while not pages or cursor:
+        page, cursor = await store.list(ME, 3, cursor)
+        pages.append([each.title for each in page])
+    assert pages == [["2", "6", "5"], ["4", "3", "1"], ["0"]]
+
+
+@pytest.mark.parametrize("cursor", ["x", "_", "1,5_conv"])
+async def test_a_cursor_that_no_list_gave_is_refused(store: Store, cursor: str) -> None:
+    with pytest.raises(RequestError, match="is not a cursor"):
+        await store.list(ME, 50, cursor)
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda store, ids: store.get("other", ids[0]),
+        lambda store, ids: store.nodes("other", ids[0]),
+        lambda store, ids: store.runs("other", ids[0]),
+        lambda store, ids: store.tree("other", ids[0]),
+        lambda store, ids: store.rename("other", ids[0], "Mine"),
+        lambda store, ids: store.select("other", ids[0], ids[2]),
+        lambda store, ids: store.delete("other", ids[0]),
+        lambda store, ids: store.export("other", ids[0], "md"),
+        lambda store, ids: store.run("other", ids[1]),
+        lambda store, ids: store.decide("other", ids[1], [], run_of(), 0.0),
+        lambda store, ids: store.begin(replace(run_of(ids[0]), owner="other"), "", user("Hi"), "msg_x", None),
+    ],
+)
+async def test_what_belongs_to_another_does_not_exist(
+    store: Store, use: Callable[[Store, list[str]], Awaitable[object]]
+) -> None:
+    conversation = await store.create(ME, "Mine")
+    run = await ask(store, conversation.id)
+    before = await store.tree(ME, conversation.id)
+    with pytest.raises(NotFound):
+        await use(store, [conversation.id, run.id, run.parent_id])
+    assert await store.tree(ME, conversation.id) == before
+
+
+@pytest.mark.parametrize(
+    ("text", "title"),
+    [
+        ("Hello", "Hello"),
+        ("\n\n  What is\ta  duck?  \nTell me.", "What is a duck?"),
+        (" \n", ""),
+        ("x" * 60, "x" * 60),
+        ("x" * 61, "x" * 59 + "…"),
+        ("A word that is cut " * 4, "A word that is cut A word that is cut A word that is cut A…"),
+    ],
+)
+async def test_an_untitled_conversation_takes_the_first_line_of_its_first_message(
+    store: Store, text: str, title: str
+) -> None:
+    conversation = await store.create(ME)
+    await ask(store, conversation.id, text)
+    assert (await store.get(ME, conversation.id)).title == title
+    await store.rename(ME, conversation.id, "A name of\nmine ")
+    await ask(store, conversation.id, "And now?", "")
+    assert (await store.get(ME, conversation.id)).title == "A name of mine"
+
+
+# --- turns ------------------------------------------------------------------------------------------------------------
+
+
+async def test_a_turn_is_begun_once_however_often_it_comes(store: Store) -> None:
+    conversation = await store.create(ME)
+    runs = [run_of(conversation.id, turn_id="turn_1") for _ in range(20)]
+    begun = await asyncio.gather(*(store.begin(run, "d", user("Hi"), new_id("msg"), None) for run in runs))
+    assert [is_new for _, is_new in begun].count(True) == 1
+    assert {run.id for run, _ in begun} == {runs[0].id}
+    assert len(await store.nodes(ME, conversation.id)) == 1
+    with pytest.raises(Conflict, match="turn_1 was sent before") as caught:
+        await store.begin(run_of(conversation.id, turn_id="turn_1"), "other", user("Ho"), new_id("msg"), None)
+    assert caught.value.details == {"runId": runs[0].id}
+
+
+async def test_a_turn_is_one_of_its_conversation(store: Store) -> None:
+    made = [await store.create(ME) for _ in range(2)]
+    runs = [run_of(each.id, turn_id="turn_1") for each in made]
+    begun = [await store.begin(run, "d", user("Hi"), new_id("msg"), None) for run in runs]
+    assert [is_new for _, is_new in begun] == [True, True]
+
+
+async def test_an_answer_is_a_chain_whose_ids_are_known_before(store: Store) -> None:
+    conversation = await store.create(ME)
+    run = await ask(store, conversation.id)
+    assert (await store.get(ME, conversation.id)).leaf_id == run.parent_id
+    assert (await store.get(ME, conversation.id)).is_running
+    await answer(store, run, assistant("a"), assistant("b"), assistant("c"))
+    kept = await store.get(ME, conversation.id)
+    path = await store.path(conversation.id, kept.leaf_id)
+    ids = [run.parent_id, run.message_id, f"{run.message_id}_2", f"{run.message_id}_3"]
+    assert [(node.id, node.parent_id) for node in path] == list(zip(ids, ["", *ids[:3]], strict=True))
+    assert [node.message for node in path] == [user("Hi"), assistant("a"), assistant("b"), assistant("c")]
+    assert not kept.is_running and kept.leaf_id == ids[3]
+
+
+async def test_a_run_ends_once(store: Store) -> None:
+    conversation = await store.create(ME)
+    run = await ask(store, conversation.id)
+    await answer(store, run, assistant("first"), request={"kept": True})
+    before = await store.tree(ME, conversation.id)
+    await answer(store, run, assistant("second"), outcome="stopped")
+    assert await store.tree(ME, conversation.id) == before
+    ended = await store.run(ME, run.id)
+    assert (ended.outcome, ended.ending, ended.request) == ("completed", {"finishReason": "stop"}, {"kept": True})
+    await store.delete(ME, conversation.id)
+    await answer(store, run)  # nothing is left to note it in, which is no error
+
+
+async def test_the_branch_that_is_shown_grows_and_another_does_not_come_before_it(store: Store) -> None:
+    conversation = await store.create(ME)
+    first = await ask(store, conversation.id, "one")
+    second = await ask(store, conversation.id, "one, edited", "")
+    await answer(store, first)
+    assert (await store.get(ME, conversation.id)).leaf_id == second.parent_id
+    await store.select(ME, conversation.id, first.message_id)
+    await answer(store, second)
+    assert (await store.get(ME, conversation.id)).leaf_id == first.message_id
+
+
+async def test_what_cannot_be_begun_changes_nothing(store: Store) -> None:
+    conversation, other = await store.create(ME), await store.create(ME)
+    run, foreign = await ask(store, conversation.id), await ask(store, other.id)
+    before = await store.tree(ME, conversation.id)
+    with pytest.raises(Conflict, match="being written") as caught:
+        await ask(store, conversation.id, "Again")
+    assert caught.value.details == {"runId": run.id}
+    with pytest.raises(Conflict):
+        await ask(store, conversation.id, None)
+    for parent_id in ("msg_nonsense", foreign.parent_id):
+        with pytest.raises(NotFound, match="There is no message"):
+            await ask(store, conversation.id, "Hi", parent_id)
+    with pytest.raises(RequestError, match="nothing to answer"):
+        await ask(store, conversation.id, None, "")
+    with pytest.raises(NotFound, match="There is no message"):
+        await store.select(ME, conversation.id, foreign.parent_id)
+    assert await store.tree(ME, conversation.id) == before
+
+
+EVERY_PART = (
+    Reasoning("hm", "sig=", "red", "a:b", "reasoning"),
+    Text("é \0 \N{GRINNING FACE}"),
+    ToolCall("c1", "add", {"a": 1.0}, '{ "a" :1.0}'),
+    ToolCall("c2", "add", None, '{"a": ', "the arguments are not valid JSON"),
+    ToolCall("c3", "now", {}, ""),
+    Opaque("a:b", {"type": "server_tool_use", "n": [None, 2**53]}),
+)
+
+
+async def test_messages_come_back_as_they_were_also_from_the_file(tmp_path: Path) -> None:
+    results = Message("tool", (ToolResult("c1", "add", "3"), ToolResult("c2", "add", "", is_error=True)))
+    database = Database(tmp_path)
+    await database.open(module.SCHEMA)
+    store = Store(database)
+    conversation = await store.create(ME)
+    run = await ask(store, conversation.id)
+    await answer(store, run, Message("assistant", EVERY_PART), results)
+    before = await store.tree(ME, conversation.id)
+    await database.close()
+    database = Database(tmp_path)
+    await database.open(module.SCHEMA)
+    assert await Store(database).tree(ME, conversation.id) == before
+    await database.close()
+    kept = [node.message for node in before[1]]
+    broken = kept[1].parts[3]
+    assert isinstance(broken, ToolCall) and "not valid JSON" in broken.problem  # worded anew, from the same arguments
+    parts = (*kept[1].parts[:3], EVERY_PART[3], *kept[1].parts[4:])
+    assert [kept[0], replace(kept[1], parts=parts), kept[2]] == [user("Hi"), Message("assistant", EVERY_PART), results]
+
+
+# --- search -----------------------------------------------------------------------------------------------------------
+
+TEXTS = [
+    "The quick brown fox",
+    'She said "NEAR (you" AND left',
+    "我喜欢吃苹果和梨",
+    "naïve Straße",
+    "don't use foo_bar-baz",
+    "用Python编程\N{FOX FACE}very",
+]
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        ("fox", [0]),
+        ("FOX quick", [0]),
+        ("quick bro", [0]),
+        ("qui fox", []),
+        ("fox AND", []),
+        ("said AND", [1]),
+        ("near (you", [1]),
+        ('"near', [1]),
+        ("苹果", [2]),
+        ("果苹", []),
+        ("喜", [2]),
+        ("naive", [3]),
+        ("foo_bar", [4]),
+        ("don't fo*", [4]),
+        ("Python 编程", [5]),
+        ("very python ", [5]),
+        ("fox \N{GRINNING FACE}", [0]),
+        ("\N{GRINNING FACE}", []),
+        ("", []),
+        ('  "" -*^:(){} ', []),
+        ("title", [0]),
+    ],
+)
+async def test_search_finds_the_texts_that_have_all_the_words(store: Store, words: str, found: list[int]) -> None:
+    made = [await store.create(ME, "A title" if number == 0 else "") for number in range(len(TEXTS))]
+    for conversation, text in zip(made, TEXTS, strict=True):
+        run = await ask(store, conversation.id, "Well")
+        await answer(store, run, assistant(text))
+    assert [each.id for each in await store.search(ME, words)] == [made[number].id for number in found]
+    assert await store.search("other", words) == []
+
+
+async def test_a_conversation_is_found_once_with_its_newest_match_the_newest_before_the_others(store: Store) -> None:
+    made = [await store.create(ME) for _ in range(4)]
+    for conversation in (*made, made[1]):
+        run = await ask(store, conversation.id, f"{'so ' * 90}many\nducks of {conversation.id} {'and ' * 90}")
+        await answer(store, run)
+    found = await store.search(ME, "ducks", 3)
+    assert [each.id for each in found] == [made[number].id for number in (1, 3, 2)]
+    for each in found:
+        assert re.fullmatch(rf"….* many ducks of {each.id} .*…", each.snippet) and len(each.snippet) < 150
+
+
+async def test_a_title_that_was_changed_is_not_found_any_more(store: Store) -> None:
+    conversation = await store.create(ME, "ducks")
+    await store.rename(ME, conversation.id, "geese")
+    assert await store.search(ME, "ducks") == []
+    assert [each.title for each in await store.search(ME, "geese")] == ["geese"]
+
+
+@given(st.text(max_size=20))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=50)
+def test_whatever_is_typed_is_a_query_and_finds_the_text_that_it_is(text: str) -> None:
+    async def search() -> None:
+        database = Database()
+        await database.open(module.SCHEMA)
+        try:
+            store = Store(database)
+            conversation = await store.create(ME)
+            await ask(store, conversation.id, text)
+            found = await store.search(ME, text)
+        finally:
+            await database.close()
+        # Words of letters and digits alone: what else is part of one is the tokenizer's to say.
+        if re.search("[0-9A-Za-z\u4e00-\u9fff]", text):
+            assert [each.id for each in found] == [conversation.id]
+
+    asyncio.run(search())
+
+
+# --- deletion ---------------------------------------------------------------------------------------------------------
+
+
+async def test_no_file_holds_a_word_of_what_was_deleted(tmp_path: Path) -> None:
+    def holders() -> list[str]:
+        words = [form.encode() for form in (WORD, WORD.lower())]  # the index has it in lower case
+        return [
+            path.name for path in tmp_path.rglob("*") if path.is_file() and any(w in path.read_bytes() for w in words)
+        ]
+
+    database = Database(tmp_path)
+    await database.open(module.SCHEMA)
+    store = Store(database)
+    stays, goes = await store.create(ME), await store.create(ME, f"{WORD} in a title")
+    for number in range(40):  # enough that the index has segments of several levels
+        for conversation, word in ((stays, "stays"), (goes, WORD)):
+            run = await ask(store, conversation.id, f"{word} {number} in a question")
+            call = ToolCall("c", "send", {"to": word}, f'{{"to":"{word}"}}')
+            await answer(store, run, assistant(f"{word} {number} in an answer"), request={"system": word})
+    run = await ask(store, goes.id, "And?")
+    await answer(store, run, Message("assistant", (call,)), outcome="paused", approvals=[approval(WORD)])
+    await store.rename(ME, goes.id, f"{WORD} in another title")
+    assert holders()
+    runs = [run.id for run in await store.runs(ME, goes.id)]
+    assert await store.delete(ME, goes.id) == runs and len(runs) == 41
+    assert holders() == []
+    assert await store.search(ME, WORD) == []
+    assert [each.id for each in await store.search(ME, "stays answer")] == [stays.id]
+    assert len(await store.nodes(ME, stays.id)) == 80
+    checked = await database.read(lambda db: db.execute("PRAGMA integrity_check").fetchall())
+    assert checked == [("ok",)]
+    await database.write(lambda db: db.execute("INSERT INTO search (search, rank) VALUES ('integrity-check', 1)"))
+    await database.close()
+
+
+async def test_what_is_written_during_a_deletion_stays(store: Store) -> None:
+    made = [await store.create(ME) for _ in range(6)]
+    for conversation in made:
+        await answer(store, await ask(store, conversation.id, "ducks"), assistant("and geese"))
+    kept, *gone = made
+    await asyncio.gather(
+        *(store.delete(ME, conversation.id) for conversation in gone),
+        *(ask(store, kept.id, f"swan{number}", "") for number in range(20)),
+    )
+    assert [each.id for each in await store.search(ME, "ducks")] == [kept.id]
+    assert [len(await store.search(ME, f"swan{number} ")) for number in range(20)] == [1] * 20
+    assert [each.id for each in (await store.list(ME))[0]] == [kept.id]
+
+
+# --- approvals --------------------------------------------------------------------------------------------------------
+
+
+async def paused(store: Store, *approvals: Approval) -> tuple[Conversation, Run]:
+    conversation = await store.create(ME)
+    run = await ask(store, conversation.id)
+    await pause(store, run, *approvals)
+    return conversation, run
+
+
+async def test_ten_decisions_at_once_go_on_with_one_run(store: Store) -> None:
+    conversation, run = await paused(store, approval("a"))
+    yes = [Decision("a", "approve")]
+    following = [run_of(conversation.id, turn_id="") for _ in range(10)]
+    decided = await asyncio.gather(*(store.decide(ME, run.id, yes, each, 2000.0) for each in following))
+    assert [is_new for _, _, is_new in decided] == [True] + [False] * 9
+    assert {next_id for _, next_id, _ in decided} == {following[0].id}
+    runs = await store.runs(ME, conversation.id)
+    assert [each.id for each in runs] == [run.id, following[0].id]
+    assert runs[0].next_run_id == runs[1].id and runs[1].parent_id == run.message_id
+    with pytest.raises(Conflict, match="decided already: approve"):
+        await store.decide(ME, run.id, [Decision("a", "deny")], run_of(conversation.id), 2000.0)
+    await answer(store, runs[1], Message("tool", (ToolResult("a", "send", "sent"),)), assistant("Sent."))
+    leaf = (await store.get(ME, conversation.id)).leaf_id
+    assert [node.message.role for node in await store.path(conversation.id, leaf)] == [
+        *("user", "assistant", "tool", "assistant")
+    ]
+
+
+async def test_a_run_goes_on_when_the_last_of_its_calls_is_decided(store: Store) -> None:
+    conversation, run = await paused(store, approval("a"), approval("b", by_caller=True))
+    following = run_of(conversation.id, turn_id="")
+    kept, next_id, is_new = await store.decide(ME, run.id, [Decision("b", "result", "42")], following, 2000.0)
+    assert (next_id, is_new) == ("", False)
+    assert [each.decision for each in kept.approvals] == [None, Decision("b", "result", "42")]
+    kept, next_id, is_new = await store.decide(ME, run.id, [Decision("a", "deny", "No")], following, 2000.0)
+    assert (next_id, is_new) == (following.id, True)
+    assert [each.decision for each in kept.approvals] == [Decision("a", "deny", "No"), Decision("b", "result", "42")]
+
+
+@pytest.mark.parametrize(
+    ("decision", "now", "error", "told"),
+    [
+        (Decision("x", "approve"), 2000.0, NotFound, "'x'"),
+        (Decision("a", "approve"), 9000.0, Conflict, "not decided in time"),
+        (Decision("a", "result", "forged"), 2000.0, RequestError, "waits for a decision and was met with 'result'"),
+        (Decision("b", "approve"), 2000.0, RequestError, "waits for its result and was met with 'approve'"),
+    ],
+)
+async def test_a_decision_that_does_not_fit_changes_nothing(
+    store: Store, decision: Decision, now: float, error: type[Exception], told: str
+) -> None:
+    conversation, run = await paused(store, approval("a"), approval("b", by_caller=True))
+    before = await store.run(ME, run.id)
+    with pytest.raises(error, match=told):
+        await store.decide(ME, run.id, [Decision("b", "result", "42"), decision], run_of(conversation.id), now)
+    assert await store.run(ME, run.id) == before
+
+
+async def test_what_nobody_decides_is_denied_and_the_history_stays_valid(store: Store) -> None:
+    conversation, run = await paused(store, approval("a", 3000.0), approval("b", 4000.0, by_caller=True))
+    await store.decide(ME, run.id, [Decision("b", "result", "42")], run_of(), 2000.0)
+    assert await store.expire_approvals(2999.0) == 0
+    assert await store.expire_approvals(3000.0) == 1
+    assert await store.expire_approvals(5000.0) == 0
+    kept = await store.run(ME, run.id)
+    assert kept.approvals[0].decision == Decision("a", "deny", EXPIRED) and kept.next_run_id == ""
+    leaf = (await store.get(ME, conversation.id)).leaf_id
+    assert leaf == f"{run.message_id}_2"
+    history = [node.message for node in await store.path(conversation.id, leaf)]
+    assert history[2] == Message(
+        "tool", (ToolResult("a", "send", EXPIRED, is_error=True), ToolResult("b", "send", "42"))
+    )
+    assert sendable([*history, user("So?")], "a:b") == [*history, user("So?")]
+    # What was decided is decided: to say it again brings nothing back to life.
+    again = await store.decide(ME, run.id, [Decision("b", "result", "42")], run_of(conversation.id), 2000.0)
+    assert again[1:] == ("", False)
+
+
+async def test_a_call_that_is_left_can_still_be_approved_when_another_has_expired(store: Store) -> None:
+    conversation, run = await paused(store, approval("a", 3000.0), approval("b", 4000.0))
+    assert await store.expire_approvals(3500.0) == 1
+    following = run_of(conversation.id, turn_id="")
+    _, next_id, _ = await store.decide(ME, run.id, [Decision("b", "approve")], following, 3600.0)
+    assert next_id == following.id
+    assert await store.expire_approvals(9000.0) == 0
+    assert len(await store.nodes(ME, conversation.id)) == 2
+
+
+# --- runs that are kept for a while -----------------------------------------------------------------------------------
+
+
+async def test_a_stateless_run_goes_with_its_log_and_not_before_its_calls_are_decided(store: Store) -> None:
+    conversation = await store.create(ME)
+    stored, running, ended, waiting = await ask(store, conversation.id), run_of(), run_of(), run_of()
+    assert [await store.start(run) for run in (running, ended, waiting)] == [True] * 3
+    assert not await store.start(running)
+    assert [run.id for run in await store.running()] == [stored.id, running.id, ended.id, waiting.id]
+    await answer(store, stored)
+    await answer(store, ended)
+    await pause(store, waiting, approval("a"))
+    now = store.clock()
+    assert [run.id for run in await store.running()] == [running.id]
+    assert await store.expired(1000.0) == []
+    assert await store.expired(now) == [stored.id, ended.id]
+    await store.note_deleted([stored.id, ended.id])
+    assert await store.expired(now) == []
+    assert (await store.run(ME, stored.id)).outcome == "completed"
+    with pytest.raises(NotFound):
+        await store.run(ME, ended.id)
+    following = run_of()
+    _, next_id, _ = await store.decide(ME, waiting.id, [Decision("a", "approve")], following, 2000.0)
+    assert next_id == following.id and await store.expired(now) == [waiting.id]
+
+
+async def test_a_run_of_a_dead_process_is_claimed_once(store: Store) -> None:
+    run = run_of()
+    await store.start(run)
+    claimed = [await store.claim(run, process) for process in ("q", "r")]
+    assert claimed == [True, False] and (await store.run(ME, run.id)).process == "q"
+    await answer(store, run)
+    assert not await store.claim(replace(run, process="q"), "r")
+
+
+# --- JSON and Markdown ------------------------------------------------------------------------------------------------
+
+MARKDOWN = """\
+# What is 1 + 2?
+
+## User
+
+What is 1 + 2?
+
+## Assistant
+
+Let me see.
+
+<details><summary>add was called with</summary>
+
+```
+{"a": 1}
+```
+
+</details>
+
+<details><summary>add failed</summary>
+
+````
+```no```
+````
+
+</details>
+
+It is 3.
+"""
+
+
+async def test_a_conversation_is_exported_to_be_read_and_whole(store: Store) -> None:
+    conversation = await store.create(ME)
+    run = await ask(store, conversation.id, "What is 1 + 2?")
+    call = ToolCall("c", "add", {"a": 1}, '{"a": 1}')
+    said = Message("assistant", (Reasoning("Simple."), Text("Let me see."), call))
+    result = Message("tool", (ToolResult("c", "add", "```no```", is_error=True),))
+    await answer(store, run, said, result, assistant("It is 3."))
+    await store.select(ME, conversation.id, f"{run.message_id}_3")
+    name, kind, text = await store.export(ME, conversation.id, "md")
+    assert (name, kind, text) == ("What-is-1-2.md", "text/markdown; charset=utf-8", MARKDOWN)
+    name, kind, text = await store.export(ME, conversation.id, "json")
+    assert (name, kind) == ("What-is-1-2.json", "application/json")
+    assert orjson.loads(text) == conversations.tree_to_json(*await store.tree(ME, conversation.id))
+    with pytest.raises(RequestError, match="'html' is not known; expected 'md' or 'json'"):
+        await store.export(ME, conversation.id, "html")
+    name, _, text = await store.export(ME, (await store.create(ME)).id, "md")
+    assert (name, text) == ("conversation.md", "# Conversation\n")
+
+
+def test_the_json_is_what_clients_are_told() -> None:
+    conversation = Conversation("conv_1", "Hi", 0.0, 1795359845.1236)
+    assert conversations.conversation_to_json(conversation) == {
+        **{"id": "conv_1", "title": "Hi", "createdAt": "1970-01-01T00:00:00.000Z"},
+        **{"updatedAt": "2026-11-22T15:04:05.123Z", "leafId": None, "isRunning": False},
+    }
+    assert conversations.conversation_to_json(replace(conversation, snippet="so"))["snippet"] == "so"
+    assert conversations.node_to_json(Node("msg_1", "", user("Hi"), "", 0.0)) == {
+        **{"id": "msg_1", "parentId": None, "role": "user", "content": [{"type": "text", "text": "Hi"}]},
+        **{"runId": None, "createdAt": "1970-01-01T00:00:00.000Z"},
+    }
+    run = Run("run_1", ME, "conv_1", "msg_1", "msg_2", "turn_1", "a:b")
+    expected: dict[str, Any] = {
+        **{"id": "run_1", "conversationId": "conv_1", "parentId": "msg_1", "messageId": "msg_2", "turnId": "turn_1"},
+        **{"model": "a:b", "state": "running", "outcome": None, "finishReason": None, "usage": None, "error": None},
+        **{"approvals": [], "nextRunId": None, "createdAt": "1970-01-01T00:00:00.000Z", "endedAt": None},
+    }
+    assert conversations.run_to_json(run) == expected
+    ending = {"finishReason": "tool_calls", "usage": {"inputTokens": 1}}
+    decided = approval("b", by_caller=True, decision=Decision("b", "result", "42"))
+    ended = replace(run, outcome="paused", ended_at=1.0, ending=ending, approvals=(approval("a", 1.5), decided))
+    call = {"toolName": "send", "input": {"to": "Bob"}}
+    first = {"toolCallId": "a", "wants": "decision", "expiresAt": "1970-01-01T00:00:01.500Z", "decision": None}
+    second = {"toolCallId": "b", "wants": "result", "expiresAt": "1970-01-01T02:30:00.000Z", "decision": "result"}
+    assert conversations.run_to_json(ended) == expected | ending | {
+        **{"state": "ended", "outcome": "paused", "endedAt": "1970-01-01T00:00:01.000Z"},
+        "approvals": [first | call, second | call],
+    }
+
+
+# --- plans and times --------------------------------------------------------------------------------------------------
+
+# What may be gone through as a whole: a result, a list of ours, the index of words, and the few runs that go on.
+SMALL = re.compile(
+    r"SCAN (path|json_each VIRTUAL TABLE|search VIRTUAL TABLE|CONSTANT ROW|runs USING INDEX runs_running)\b.*"
+)
+
+
+async def test_every_statement_finds_its_rows_by_an_index(store: Store) -> None:
+    conversation, run = await paused(store, approval("a", 3000.0))
+    traced: list[str] = []
+    connection = await store.database.write(lambda db: db)
+    connection.set_trace_callback(traced.append)
+    await store.list(ME, 50, "1000.0_conv")
+    await store.search(ME, "send hi")
+    await store.rename(ME, conversation.id, "ducks")
+    await store.select(ME, conversation.id, run.parent_id)
+    await store.nodes(ME, conversation.id)
+    await store.path(conversation.id, run.message_id)
+    await store.runs(ME, conversation.id)
+    await store.run(ME, run.id)
+    begun = await ask(store, conversation.id, "Hi", run.message_id)
+    await answer(store, begun)
+    await store.running()
+    await store.claim(begun, "q")
+    await store.expired(9999.0)
+    await store.expire_approvals(9999.0)
+    await store.note_deleted([run.id])
+    await store.delete(ME, conversation.id)
+    connection.set_trace_callback(None)
+    statements = [sql for sql in traced if re.match("(SELECT|WITH|UPDATE|DELETE|INSERT)", sql) and "search_" not in sql]
+    assert len(statements) > 40
+    for sql in statements:
+        plan = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {sql}")]
+        assert not [step for step in plan if "SCAN" in step and not SMALL.fullmatch(step)], (sql, plan)
+        if "(updated_at, id) <" in sql:
+            assert not [step for step in plan if "TEMP B-TREE" in step], (sql, plan)
+
+
+def test_the_times_are_measured() -> None:
+    command = [sys.executable, SCRIPT, "--conversations", "4", "--messages", "40", "--rounds", "2"]
+    env = os.environ | {"PYTHONPATH": str(SCRIPT.parents[1])}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=env)
+    assert "4 conversations, 40 messages" in done.stdout and "delete, until no word is left" in done.stdout, done.stderr
+
+
+# --- whatever is done -------------------------------------------------------------------------------------------------
+
+
+class Growing(RuleBasedStateMachine):
+    """Does anything to a conversation, and holds it against all that was ever seen of it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.runner = asyncio.Runner()
+        self.store = Store(Database(), Clock())
+        self.do(self.store.database.open(module.SCHEMA))
+        self.make()
+
+    def do(self, work: Awaitable[Any]) -> Any:
+        async def wait() -> Any:
+            return await work
+
+        return self.runner.run(wait())
+
+    def teardown(self) -> None:
+        self.do(self.store.database.close())
+        self.runner.close()
+
+    def make(self) -> None:
+        self.id = self.do(self.store.create(ME)).id
+        self.nodes: dict[str, Node] = {}
+        self.runs: list[Run] = []
+
+    def of(self, outcome: str) -> list[Run]:
+        return [run for run in self.runs if run.outcome == outcome and not run.next_run_id]
+
+    @rule(data=st.data(), says=st.booleans())
+    def begin(self, data: st.DataObject, says: bool) -> None:
+        parent_id = data.draw(st.sampled_from([None, "", *self.nodes]))
+        leaf = self.conversation.leaf_id if parent_id is None else parent_id
+        work = ask(self.store, self.id, "Hi" if says else None, parent_id)
+        if not says and not leaf:
+            with pytest.raises(RequestError):
+                self.do(work)
+        elif leaf in [run.parent_id for run in self.of("")]:
+            with pytest.raises(Conflict):
+                self.do(work)
+        else:
+            run = self.do(work)
+            assert says or run.parent_id == leaf
+            assert self.do(self.store.get(ME, self.id)).leaf_id == run.parent_id
+
+    @precondition(lambda self: self.of(""))
+    @rule(data=st.data(), count=st.integers(0, 3), pauses=st.booleans())
+    def end(self, data: st.DataObject, count: int, pauses: bool) -> None:
+        run = data.draw(st.sampled_from(self.of("")))
+        asked = [approval(call_id, self.store.clock() + 30) for call_id in "ab"] if pauses else []
+        said = [assistant(str(number)) for number in range(count)]
+        self.do(self.store.end(run.id, "paused" if pauses else "stopped", {}, said, asked))
+
+    @precondition(lambda self: self.of("paused"))
+    @rule(data=st.data(), kind=st.sampled_from(["approve", "deny"]), call_id=st.sampled_from("ab"))
+    def decide(self, data: st.DataObject, kind: Any, call_id: str) -> None:
+        run = data.draw(st.sampled_from(self.of("paused")))
+        decided = next(each.decision for each in run.approvals if each.call_id == call_id)
+        now = self.store.clock()
+        following = run_of(self.id, turn_id="")
+        try:
+            self.do(self.store.decide(ME, run.id, [Decision(call_id, kind)], following, now))
+        except Conflict:
+            assert decided or now >= run.approvals[0].expires_at
+
+    @rule()
+    def expire(self) -> None:
+        self.do(self.store.expire_approvals(self.store.clock()))
+
+    @precondition(lambda self: self.nodes)
+    @rule(data=st.data())
+    def select(self, data: st.DataObject) -> None:
+        leaf_id = data.draw(st.sampled_from(list(self.nodes)))
+        assert self.do(self.store.select(ME, self.id, leaf_id)).leaf_id == leaf_id
+
+    @rule(title=st.text(max_size=3))
+    def rename(self, title: str) -> None:
+        self.do(self.store.rename(ME, self.id, title))
+
+    @precondition(lambda self: len(self.nodes) > 8)
+    @rule()
+    def delete(self) -> None:
+        assert self.do(self.store.delete(ME, self.id)) == [run.id for run in self.runs]
+        with pytest.raises(NotFound):
+            self.do(self.store.tree(ME, self.id))
+        self.make()
+
+    @invariant()
+    def nothing_is_ever_lost_or_changed(self) -> None:
+        self.conversation, nodes, self.runs = self.do(self.store.tree(ME, self.id))
+        seen = {node.id: node for node in nodes}
+        assert len(seen) == len(nodes) and self.nodes.items() <= seen.items()
+        self.nodes = seen
+        assert all(node.parent_id in {"", *seen} for node in nodes)
+        assert self.conversation.leaf_id in seen or not seen
+        path = self.do(self.store.path(self.id, self.conversation.leaf_id))
+        assert [node.parent_id for node in path] == ["", *(node.id for node in path)][: len(path)]
+        assert not seen or path[-1].id == self.conversation.leaf_id
+
+
+TestGrowing = Growing.TestCase
+TestGrowing.settings = settings(max_examples=25, stateful_step_count=25, deadline=None)
