@@ -22,7 +22,11 @@ MiB = 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """The settings of one server. `allowed_hosts` are names of it beside the loopback ones."""
+    """The settings of one server. `allowed_hosts` are names of it beside the loopback ones; times are in seconds.
+
+    `data` is the folder of the database, None to keep everything in memory; the program's own default is a folder in
+    the user's home.
+    """
 
     host: str = "127.0.0.1"
     port: int = 8000
@@ -38,6 +42,12 @@ class Config:
     tools: tuple[str, ...] = ()
     max_body: int = 8 * MiB
     heartbeat: float = 15.0
+    data: Path | None = None
+    orphan_after: float = 300.0
+    linger: float = 10.0
+    keep_runs: float = 3600.0
+    approve_within: float = 86400.0
+    grace: float = 10.0
     log_level: str = "info"
 
 
@@ -56,6 +66,12 @@ _OPTIONS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("tools", {"action": "append", "help": "a Python file or module whose tools are added; may be repeated"}),
     ("max-body", {"type": int, "help": "largest request body in bytes (default: 8388608)"}),
     ("heartbeat", {"type": float, "help": "seconds of silence after which a stream sends a comment (default: 15)"}),
+    ("data", {"help": "folder of the database, or :memory: to keep nothing (default: ~/.local/share/chatstream)"}),
+    ("orphan-after", {"type": float, "help": "seconds that a stored answer goes on unwatched (default: 300)"}),
+    ("linger", {"type": float, "help": "the same where the caller keeps the conversation (default: 10)"}),
+    ("keep-runs", {"type": float, "help": "seconds that a finished answer can be streamed again (default: 3600)"}),
+    ("approve-within", {"type": float, "help": "seconds after which an open approval is denied (default: 86400)"}),
+    ("grace", {"type": float, "help": "seconds that running answers have to finish at the end (default: 10)"}),
     ("log-level", {"choices": ["debug", "info", "warning", "error"], "help": "(default: info)"}),
 )
 # Names of options whose value in `Config` is called otherwise, being a list.
@@ -89,6 +105,8 @@ def read_config(arguments: Sequence[str], environ: Mapping[str, str] = os.enviro
     values = vars(parser.parse_args([*(option for _, option in found), *arguments]))
     if "docs" in values:
         values["docs"] = Path(values["docs"]).expanduser()
+    data = values.get("data", "") or _default_data(environ)
+    values["data"] = None if data == ":memory:" else Path(data).expanduser()
     if "system" in values:
         values["system"] = _text_or_file(values["system"])
     for name in ("allowed_host", "tools"):
@@ -107,6 +125,12 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
         return False
+
+
+def _default_data(environ: Mapping[str, str]) -> str:
+    # https://specifications.freedesktop.org/basedir-spec/latest/
+    home = environ.get("XDG_DATA_HOME", "")
+    return f"{home if home.startswith('/') else '~/.local/share'}/chatstream"
 
 
 def _from_environment(environ: Mapping[str, str], arguments: Sequence[str]) -> list[tuple[str, str]]:
@@ -141,9 +165,12 @@ def _text_or_file(value: str) -> str:
 def _check(config: Config) -> None:
     if not 0 <= config.port <= 65535:
         raise ConfigError(f"--port must be from 0 to 65535, not {config.port}")
-    for name in ("max_output_tokens", "max_turns", "max_body", "heartbeat"):
+    for name in ("max_output_tokens", "max_turns", "max_body", "heartbeat", "approve_within"):
         if not getattr(config, name) > 0:  # neither is nan
             raise ConfigError(f"--{name.replace('_', '-')} must be above 0, not {getattr(config, name)}")
+    for name in ("orphan_after", "linger", "keep_runs", "grace"):
+        if not getattr(config, name) >= 0:
+            raise ConfigError(f"--{name.replace('_', '-')} must be 0 or more, not {getattr(config, name)}")
     if config.temperature is not None and not 0 <= config.temperature <= 2:
         raise ConfigError(f"--temperature must be from 0 to 2, not {config.temperature}")
     if config.docs is not None and not config.docs.exists():

@@ -6,7 +6,8 @@
 A provider on loopback (this process) streams `--deltas` deltas into each of `--streams` answers at once, one event in
 each write, `--pause` seconds between two; 0 is full speed. The server is `python -m chatstream` in a process of its
 own, and what is counted is the user and system time that the kernel charges to it. The cost of a request is measured
-by answers of one delta and taken off. Quote ratios between two runs on one machine: the machine decides the rest.
+by answers of one delta and taken off. Each is done twice: with the log in memory, and with the one in SQLite that makes
+the answers durable. Quote ratios between two runs on one machine: the machine decides the rest.
 Linux only (reads /proc).
 """
 
@@ -14,9 +15,11 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import itertools
 import os
 import statistics
 import sys
+import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -57,11 +60,11 @@ async def provider(api: str, pause: float) -> AsyncIterator[int]:
 
 
 @asynccontextmanager
-async def chatstream(api: str, upstream: int) -> AsyncIterator[tuple[int, int]]:
-    """Start the server; yields its process id and port."""
+async def chatstream(api: str, upstream: int, data: str) -> AsyncIterator[tuple[int, int]]:
+    """Start the server on the folder `data`; yields its process id and port."""
     _, key, base, path = APIS[api]
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "chatstream", "--port", "0", "--model", api, "--log-level", "warning"),
+        *(sys.executable, "-m", "chatstream", "--port", "0", "--model", api, "--log-level", "warning", "--data", data),
         env=os.environ | {key: "none", base: f"http://127.0.0.1:{upstream}{path}"},
         stdout=asyncio.subprocess.PIPE,
     )
@@ -95,9 +98,9 @@ async def ask(port: int, deltas: int) -> int:
     return answer.count(TEXT.strip().encode()) - deltas  # once in the text frames, once in done.messages
 
 
-async def measure(api: str, streams: int, deltas: int, pause: float, rounds: int) -> tuple[float, float]:
+async def measure(api: str, data: str, streams: int, deltas: int, pause: float, rounds: int) -> tuple[float, float]:
     """Return the microseconds of CPU for a delta and for a request."""
-    async with provider(api, pause) as upstream, chatstream(api, upstream) as (pid, port):
+    async with provider(api, pause) as upstream, chatstream(api, upstream, data) as (pid, port):
 
         async def spend(count: int, times: int) -> float:
             before = cpu(pid)
@@ -118,9 +121,10 @@ def main() -> None:
     for name, kind, default in (("streams", int, 50), ("deltas", int, 500), ("pause", float, 0.0), ("rounds", int, 3)):
         parser.add_argument(f"--{name}", type=kind, default=default)
     options = vars(parser.parse_args())
-    for api in APIS:
-        delta, request = asyncio.run(measure(api, **options))
-        print(f"{api:12} {delta:6.1f} us CPU a delta, {request / 1000:5.2f} ms a request")
+    with tempfile.TemporaryDirectory() as folder:
+        for api, (log, data) in itertools.product(APIS, {"memory": ":memory:", "sqlite": folder}.items()):
+            delta, request = asyncio.run(measure(api, data, **options))
+            print(f"{api:12} {log:6} {delta:6.1f} us CPU a delta, {request / 1000:5.2f} ms a request", flush=True)
 
 
 if __name__ == "__main__":

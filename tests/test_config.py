@@ -10,8 +10,32 @@ from chatstream.config import Config, is_loopback, read_config
 from chatstream.errors import ConfigError
 
 
-def test_nothing_given_is_the_default() -> None:
-    assert read_config([], {}) == Config()
+def test_nothing_given_is_the_default_and_keeps_its_data_in_the_home() -> None:
+    assert read_config([], {}) == Config(data=Path.home() / ".local/share/chatstream")
+    assert Config().data is None, "as a library it keeps nothing"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environ", "data"),
+    [
+        ([], {"XDG_DATA_HOME": "/data"}, Path("/data/chatstream")),
+        ([], {"XDG_DATA_HOME": "data"}, Path.home() / ".local/share/chatstream"),
+        ([], {"XDG_DATA_HOME": "/data", "CHATSTREAM_DATA": "~/chats"}, Path.home() / "chats"),
+        (["--data", "chats"], {"CHATSTREAM_DATA": "/data"}, Path("chats")),
+        (["--data", ":memory:"], {}, None),
+        ([], {"CHATSTREAM_DATA": ":memory:"}, None),
+        (["--data="], {"XDG_DATA_HOME": "/data"}, Path("/data/chatstream")),
+    ],
+)
+def test_the_data_are_where_they_are_told_to_be(
+    arguments: list[str], environ: dict[str, str], data: Path | None
+) -> None:
+    assert read_config(arguments, environ).data == data
+
+
+def test_a_time_may_be_none_at_all_where_that_means_something() -> None:
+    config = read_config(["--orphan-after=0", "--linger=0", "--keep-runs=0", "--grace", "0.5"], {})
+    assert (config.orphan_after, config.linger, config.keep_runs, config.grace) == (0, 0, 0, 0.5)
 
 
 def test_an_option_wins_over_its_variable_and_the_variable_over_the_default() -> None:
@@ -41,6 +65,11 @@ def test_the_system_prompt_is_a_text_or_a_file(tmp_path: Path) -> None:
         (["--docs", "/nowhere"], "no folder /nowhere"),
         (["--host", "0.0.0.0"], "needs --token"),
         (["--token", "short"], "at least 8"),
+        (["--approve-within", "0"], "--approve-within must be above 0"),
+        (["--orphan-after", "-1"], "--orphan-after must be 0 or more, not -1.0"),
+        (["--linger=-1"], "--linger must be 0 or more"),
+        (["--keep-runs", "nan"], "--keep-runs must be 0 or more, not nan"),
+        (["--grace", "soon"], "--grace"),
     ],
 )
 def test_a_bad_setting_is_named_with_what_it_takes(arguments: list[str], said: str) -> None:

@@ -12,8 +12,9 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "chatstream"
 ORDER = [
-    *("errors", "config", "sse", "messages", "deltas", "events", "turn", "wires", "tools", "providers", "agent"),
-    *("eventlog", "store", "runs", "server", "testing", "__main__"),
+    *("errors", "config", "sse", "messages", "deltas", "events", "conversations", "turn", "wires", "tools"),
+    *("providers", "calls", "agent", "database", "eventlog", "store", "live", "runs", "server", "testing"),
+    "__main__",
 ]
 MODULES = [path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py"]
 

@@ -36,7 +36,7 @@ async def test_a_wheel_serves_the_page_from_inside_itself(tmp_path: Path) -> Non
     assert not [name for name in names if name.startswith(("tests", "web", "scripts"))]
     assert {"chatstream/py.typed", "chatstream/README.md", "chatstream/web/index.html"} <= set(names)
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-P", "-m", "chatstream", "--port", "0", "--model", "scripted:demo"),
+        *(sys.executable, "-P", "-m", "chatstream", "--port", "0", "--model", "scripted:demo", "--data", ":memory:"),
         cwd=tmp_path,
         env=os.environ | {"PYTHONPATH": str(tmp_path / "site")},
         stdout=asyncio.subprocess.PIPE,

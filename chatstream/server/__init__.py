@@ -1,9 +1,11 @@
 """The HTTP border: `aiohttp.web` appears here and in `testing` alone.
 
-    guard    who may ask: host, origin, token; errors as JSON, request ids, the access log
-    bodies   what was asked: JSON, checked against a schema
-    stream   how events go out: headers at once, heartbeats, one write for what came together
-    page     the files of `web/`
+    guard          who may ask: host, origin, token; errors as JSON, request ids, the access log
+    bodies         what was asked: JSON, checked against a schema
+    stream         how events go out: headers at once, heartbeats, one write for what came together
+    chat           runs: ask, follow, stop, decide
+    conversations  what is stored
+    page           the files of `web/`
 
 `make_app` is the whole server as an aiohttp application, `add_routes` puts it into another one, `serve` runs it.
 """
@@ -15,25 +17,22 @@ import errno
 import gc
 import logging
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
 from aiohttp import web
 
 from .. import errors
-from ..agent import Settings, execute
 from ..config import Config
-from ..events import Event
-from ..messages import Message, is_answerable, messages_from_json
-from ..providers import Models, Provider
+from ..providers import Models
+from ..runs import Runs
 from ..tools import Toolbox, builtin_tools, load_tools
-from ..wires import native
-from .bodies import CHAT_REQUEST, read_body
-from .guard import REQUEST_ID, Guard
+from .chat import Chat
+from .conversations import Conversations
+from .guard import Guard
 from .page import Page, find_file
-from .stream import EventStream
 
 log = logging.getLogger("chatstream.server")
 
@@ -50,14 +49,25 @@ class Server:
         if provider.reason:
             raise errors.ConfigError(f"{config.model or f'{provider.name}:{model}'} cannot be used: {provider.reason}")
         self.tools = _toolbox(config) if tools is None else tools
+        self.runs = Runs(config, self.models, self.tools)
         self.state = "starting"
         self.page = Page()
         self.guard = Guard(config)
 
     def mount(self, app: web.Application) -> None:
         """Add the routes to `app`, each behind the guard."""
+        chat, conversations = Chat(self.config, self.runs), Conversations(self.config, self.runs)
         routes: list[tuple[str, str, Handler, bool]] = [
-            ("POST", "/api/chat", self.chat, False),
+            ("POST", "/api/chat", chat.ask, False),
+            ("GET", "/api/runs/{id}", chat.show, False),
+            ("GET", "/api/runs/{id}/events", chat.follow, False),
+            ("POST", "/api/runs/{id}/stop", chat.stop, False),
+            ("POST", "/api/runs/{id}/approvals", chat.decide, False),
+            ("GET", "/api/conversations", conversations.list, False),
+            ("POST", "/api/conversations", conversations.create, False),
+            ("GET", "/api/conversations/{id}", conversations.read, False),
+            ("PATCH", "/api/conversations/{id}", conversations.change, False),
+            ("DELETE", "/api/conversations/{id}", conversations.delete, False),
             ("GET", "/api/models", self.list_models, False),
             ("GET", "/api/tools", self.list_tools, False),
             ("POST", "/api/session", self.start_session, False),
@@ -80,66 +90,22 @@ class Server:
         return handle
 
     async def open(self) -> None:
-        """Load what the first question needs; raises ProviderError where the default model does not load."""
+        """Open the data and load what the first question needs.
+
+        Raises ConfigError where the data cannot be used, ProviderError where the default model does not load.
+        """
+        await self.runs.open()
         await self.models.default[0].open()
         self.state = "ready"
 
+    async def drain(self) -> None:
+        """Say that it is no longer ready, and give running answers their time to finish."""
+        self.state = "stopping"
+        await self.runs.drain(self.config.grace)
+
     async def close(self) -> None:
+        await self.runs.close()
         await self.models.aclose()
-
-    async def chat(self, request: web.Request) -> web.StreamResponse:
-        """Answer one question of a conversation that the caller owns, as a stream of the native wire."""
-        body = await read_body(request, CHAT_REQUEST, self.config.max_body)
-        messages = messages_from_json(body["messages"])
-        if not is_answerable(messages):
-            raise errors.RequestError("messages: there is nothing to answer: no message has any text")
-        provider, model = self.models.find(body.get("model", ""))
-        if provider.reason:
-            raise provider.unusable(f"{provider.name}:{model} cannot be used: {provider.reason}.")
-        run = self._run(provider, model, messages, body, request[REQUEST_ID])
-        return await self._stream(request, run)
-
-    def _run(
-        self, provider: Provider, model: str, messages: Sequence[Message], body: dict[str, Any], request_id: str
-    ) -> Callable[[Callable[[Sequence[Event]], Awaitable[None]]], Awaitable[None]]:
-        """Return the run that a checked request asks for, waiting for where its events shall go."""
-        config = self.config
-        limit = config.max_output_tokens
-        settings = Settings(
-            system=config.system,
-            # To a schema 8.0 is an integer too; to a provider it is not.
-            max_output_tokens=min(int(body.get("maxOutputTokens", limit)), limit),
-            temperature=body.get("temperature", config.temperature),
-            effort=body.get("effort", config.effort),
-            max_turns=config.max_turns,
-        )
-        tools = self._chosen_tools(body["tools"]) if "tools" in body else self.tools
-        # Named after its request, so that what the log says of either is found by the other.
-        run_id = request_id.replace("req", "run", 1)
-        return lambda emit: execute(provider, model, messages, tools, settings, emit, run_id)
-
-    def _chosen_tools(self, names: Sequence[str]) -> Toolbox:
-        try:
-            return Toolbox(self.tools.get(name) for name in names)
-        except errors.UnknownTool as error:
-            raise errors.RequestError(f"tools: {error.message}") from error
-
-    async def _stream(self, request: web.Request, run: Callable[[Any], Awaitable[None]]) -> web.StreamResponse:
-        encoder = native.Encoder(request[REQUEST_ID])
-        async with EventStream(request, encoder.content_type, self.config.heartbeat) as stream:
-            number = 0
-
-            async def emit(batch: Sequence[Event]) -> None:
-                nonlocal number
-                frames = []
-                for event in batch:
-                    number += 1
-                    frames.append(encoder.encode(number, event))
-                if data := b"".join(frames):
-                    await stream.write(data)
-
-            await run(emit)
-        return stream.response
 
     async def list_models(self, request: web.Request) -> web.Response:
         provider, model = self.models.default
@@ -199,7 +165,11 @@ def add_routes(
         yield
         await server.close()
 
+    async def drain(app: web.Application) -> None:
+        await server.drain()
+
     app.cleanup_ctx.append(life)
+    app.on_shutdown.append(drain)
     return server
 
 
@@ -209,10 +179,14 @@ async def serve(config: Config) -> None:
     provider, model = server.models.default
     runner = web.AppRunner(make_app(server), handler_cancellation=True, access_log=None, shutdown_timeout=1.0)
     await runner.setup()
-    stop = asyncio.Event()
+    stop, hurry = asyncio.Event(), asyncio.Event()
+
+    def on_signal() -> None:
+        (hurry if stop.is_set() else stop).set()
+
     loop = asyncio.get_running_loop()
     for name in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(name, stop.set)
+        loop.add_signal_handler(name, on_signal)
     try:
         # A large backlog: a burst of clients waits its turn instead of being refused.
         site = web.TCPSite(runner, config.host, config.port, backlog=4096)
@@ -229,14 +203,21 @@ async def serve(config: Config) -> None:
             gc.collect()
             gc.freeze()
             gc.set_threshold(50_000, 20, 100)
+            # The thread that writes the log gets the interpreter's lock from a busy loop within 1 ms instead of 5, each
+            # time that it needs it.
+            sys.setswitchinterval(0.001)
         else:
             opening.cancel()
         await stopping
-        server.state = "stopping"
-        log.info("stopping")
+        log.info("stopping; a second signal does not wait for answers")
+        draining = asyncio.ensure_future(server.drain())
+        hurrying = asyncio.ensure_future(hurry.wait())
+        await asyncio.wait([draining, hurrying], return_when=asyncio.FIRST_COMPLETED)
+        draining.cancel()
     finally:
         for name in (signal.SIGINT, signal.SIGTERM):
             loop.remove_signal_handler(name)
+        await server.runs.drain(0)
         await runner.cleanup()
         await server.close()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from functools import cache
 from itertools import islice
 from typing import Any
@@ -11,27 +12,74 @@ import orjson
 from aiohttp import web
 
 from .. import errors
-from ..messages import MESSAGE_SCHEMA, PART_SCHEMAS
+from ..messages import MESSAGE_SCHEMA, PART_SCHEMAS, USER_CONTENT
 from ..providers import EFFORTS
+from ..tools.base import MAX_OUTPUT
 from ..tools.schema import word
 
-CHAT_REQUEST = "chat"
-_SCHEMAS: dict[str, dict[str, Any]] = {
-    CHAT_REQUEST: {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
+CHAT_REQUEST, TURN_REQUEST, DECISIONS = "chat", "turn", "decisions"
+CONVERSATION, CONVERSATION_CHANGE = "conversation", "conversation_change"
+_ID = {"type": "string", "minLength": 1, "maxLength": 200}
+_TITLE = {"type": "string", "maxLength": 500}
+
+
+def _object(properties: dict[str, Any], *required: str, **more: Any) -> dict[str, Any]:
+    return {
         "type": "object",
-        "properties": {
-            "messages": {"type": "array", "items": MESSAGE_SCHEMA, "minItems": 1},
-            "model": {"type": "string", "minLength": 1, "maxLength": 200},
-            "maxOutputTokens": {"type": "integer", "minimum": 1},
-            "temperature": {"type": "number", "minimum": 0, "maximum": 2},
-            "effort": {"enum": list(EFFORTS)},
-            "tools": {"type": "array", "items": {"type": "string"}},
-        },
-        "required": ["messages"],
+        "properties": properties,
+        "required": list(required),
         "additionalProperties": False,
-        "$defs": PART_SCHEMAS,
+    } | more
+
+
+# A tool of the server's by its name, or one of the caller's own.
+_TOOL = {
+    "type": ["string", "object"],
+    "properties": {
+        "name": {"type": "string"},
+        "description": {"type": "string"},
+        "parameters": {"type": "object", "properties": {"type": {"const": "object"}}, "required": ["type"]},
     },
+    "required": ["name", "description", "parameters"],
+    "additionalProperties": False,
+}
+_OPTIONS = {
+    "model": {"type": "string", "minLength": 1, "maxLength": 200},
+    "maxOutputTokens": {"type": "integer", "minimum": 1},
+    "temperature": {"type": "number", "minimum": 0, "maximum": 2},
+    "effort": {"enum": list(EFFORTS)},
+    "tools": {"type": "array", "items": _TOOL, "maxItems": 200},
+}
+_MESSAGES = {"type": "array", "items": MESSAGE_SCHEMA, "minItems": 1}
+_TURN = {"conversationId": _ID, "turnId": _ID, "message": USER_CONTENT, "parentId": {"type": ["string", "null"]}}
+_DECISION = {
+    "toolCallId": {"type": "string"},
+    "decision": {"enum": ["approve", "deny"]},
+    "reason": {"type": "string", "maxLength": 10_000},
+    "result": {"type": "string", "maxLength": MAX_OUTPUT},
+    "isError": {"type": "boolean"},
+}
+# One of the two and not both: a result is a decision of its own.
+_DECIDED = {
+    "if": {"required": ["result"]},
+    "then": {"properties": {"decision": False, "reason": False}},
+    "else": {"required": ["decision"], "properties": {"isError": False}},
+}
+_DECISION_LIST = {
+    "type": "array",
+    "items": _object(_DECISION, "toolCallId", **_DECIDED),
+    "minItems": 1,
+    "maxItems": 1000,
+}
+_SCHEMAS: dict[str, dict[str, Any]] = {
+    name: {"$schema": "https://json-schema.org/draft/2020-12/schema"} | schema | {"$defs": PART_SCHEMAS}
+    for name, schema in {
+        CHAT_REQUEST: _object({"messages": _MESSAGES} | _OPTIONS, "messages"),
+        TURN_REQUEST: _object(_TURN | _OPTIONS, "conversationId", "turnId"),
+        DECISIONS: _object({"decisions": _DECISION_LIST}, "decisions"),
+        CONVERSATION: _object({"title": _TITLE}),
+        CONVERSATION_CHANGE: _object({"title": _TITLE, "leafId": _ID}, minProperties=1),
+    }.items()
 }
 # Checking takes up to 6 us a byte (measured): longer bodies are checked beside the event loop.
 _LONG = 32 * 1024
@@ -44,8 +92,8 @@ def _validator(name: str) -> Any:
     return Draft202012Validator(_SCHEMAS[name])
 
 
-async def read_body(request: web.Request, schema: str, limit: int) -> dict[str, Any]:
-    """Return the body of a request as its schema promises it.
+async def read_body(request: web.Request, schema: str | Callable[[Any], str], limit: int) -> dict[str, Any]:
+    """Return the body of a request as its schema promises it, which may depend on the body's shape.
 
     Raises UnsupportedMedia, TooLarge (`limit` in bytes) and RequestError, which names the path and what was expected.
     """
@@ -71,7 +119,7 @@ async def _read(request: web.Request, limit: int) -> bytes:
     return bytes(data)
 
 
-def _parse(data: bytes, schema: str) -> dict[str, Any]:
+def _parse(data: bytes, schema: str | Callable[[Any], str]) -> dict[str, Any]:
     try:
         value = orjson.loads(data)
     except ValueError as error:
@@ -81,7 +129,7 @@ def _parse(data: bytes, schema: str) -> dict[str, Any]:
         orjson.dumps(value)
     except TypeError as error:
         raise errors.RequestError("the body is nested too deep") from error
-    if problem := explain(schema, value):
+    if problem := explain(schema if isinstance(schema, str) else schema(value), value):
         raise errors.RequestError(problem)
     checked: dict[str, Any] = value
     return checked

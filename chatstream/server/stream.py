@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from types import TracebackType
+from collections.abc import Mapping
+from types import MappingProxyType, TracebackType
 
 from aiohttp import web
 
@@ -20,12 +21,19 @@ _HEADERS = {
 class EventStream:
     """Sends the headers and a first comment when entered, before anything is known of the answer.
 
-    While it is open a comment follows every `heartbeat` seconds in which nothing was written: proxies close what is
-    silent, and a client can tell a slow model from a dead connection.
+    While it is open a comment follows every `heartbeat` seconds in which nothing was written, which a header tells:
+    proxies close what is silent, and a client can tell a slow model from a dead connection.
     """
 
-    def __init__(self, request: web.Request, content_type: str, heartbeat: float) -> None:
-        self.response = web.StreamResponse(headers={"Content-Type": content_type, **_HEADERS})
+    def __init__(
+        self,
+        request: web.Request,
+        content_type: str,
+        heartbeat: float,
+        headers: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
+        told = {"Content-Type": content_type, "Chatstream-Heartbeat": f"{heartbeat:g}"}
+        self.response = web.StreamResponse(headers={**told, **_HEADERS, **headers})
         self._request = request
         self._heartbeat = heartbeat
         self._clock = asyncio.get_running_loop().time

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, TypeVar
@@ -25,7 +26,7 @@ class Recorded:
     """One request that came, and how its answer went.
 
     `sent` counts bytes of the body; `ended` is set when the answer is over, and `left` then says that the client
-    closed the connection before it was.
+    closed the connection before it was, `left_at` when that was seen (of `time.monotonic`).
     """
 
     path: str
@@ -33,19 +34,23 @@ class Recorded:
     body: dict[str, Any]
     sent: int = 0
     left: bool = False
+    left_at: float = 0.0
     ended: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 class FakeProvider:
     """Answers request n with turn n, in the form of the API that was asked; after the last one with status 400.
 
-    `url` is its address without a path; `anthropic()` and `openai_chat()` are providers that talk to it.
+    A function in place of the turns is handed each request and returns its turn. `url` is the address without a path;
+    `anthropic()` and `openai_chat()` are providers that talk to it. A connection may wait `keep_alive` seconds for the
+    next request.
     """
 
-    def __init__(self, turns: Sequence[Turn]) -> None:
-        self.turns = list(turns)
+    def __init__(self, turns: Sequence[Turn] | Callable[[Recorded], Turn], *, keep_alive: float = 75.0) -> None:
+        self.turns = turns if callable(turns) else list(turns)
         self.requests: list[Recorded] = []
         self.url = ""
+        self._keep_alive = keep_alive
         self._providers: list[SdkProvider] = []
 
     def anthropic(self) -> Anthropic:
@@ -62,7 +67,13 @@ class FakeProvider:
     async def __aenter__(self) -> FakeProvider:
         app = web.Application(client_max_size=2**30)
         app.router.add_post("/v1/{api:messages|chat/completions}", self._answer)
-        self._runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=0.1)
+        self._runner = web.AppRunner(
+            app,
+            handler_cancellation=True,
+            access_log=None,
+            shutdown_timeout=0.1,
+            keepalive_timeout=self._keep_alive,
+        )
         await self._runner.setup()
         await web.TCPSite(self._runner, "127.0.0.1", 0).start()
         self.url = f"http://127.0.0.1:{self._runner.addresses[0][1]}"
@@ -80,15 +91,18 @@ class FakeProvider:
         recorded = Recorded(request.path, {k.lower(): v for k, v in request.headers.items()}, await request.json())
         self.requests.append(recorded)
         try:
-            if number >= len(self.turns):
+            if callable(self.turns):
+                turn = self.turns(recorded)
+            elif number < len(self.turns):
+                turn = self.turns[number]
+            else:
                 return _error(400, f"the fake provider has {len(self.turns)} turns, and this is request {number + 1}")
-            turn = self.turns[number]
             if turn.status != 200:
                 return _error(turn.status, "a fault that was asked for", turn.retry_after)
             body = turn.raw if turn.raw is not None else STREAMS[request.match_info["api"]](turn, number)
             return await self._play(request, turn, body, recorded)
         except (ConnectionError, asyncio.CancelledError):
-            recorded.left = True
+            recorded.left, recorded.left_at = True, time.monotonic()
             raise
         finally:
             recorded.ended.set()

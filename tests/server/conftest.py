@@ -17,7 +17,7 @@ from aiohttp import web
 
 from chatstream.config import Config
 from chatstream.server import Server, make_app
-from chatstream.testing import FakeProvider, Turn
+from chatstream.testing import FakeProvider, Recorded, Turn
 from chatstream.tools import Toolbox
 
 from .rig import HANG, ROOT, Client, Gate, Running
@@ -71,10 +71,14 @@ async def run_app(stack: AsyncExitStack) -> Callable[[web.Application], Any]:
 
 @pytest.fixture
 async def start(stack: AsyncExitStack, run_app: Callable[[web.Application], Any]) -> Callable[..., Any]:
-    """Start a server and return it with its clients: `await start("scripted:demo", heartbeat=0.1)`."""
+    """Start a server and return it with its clients: `await start("scripted:demo", heartbeat=0.1)`.
+
+    It keeps what it knows in memory, and ends a stateless run when its last viewer leaves.
+    """
 
     async def start(model: str = "scripted:demo", *, tools: Sequence[Any] | None = None, **settings: Any) -> Running:
-        server = Server(Config(model=model, **settings), tools=None if tools is None else Toolbox(tools))
+        config = Config(model=model, **{"linger": 0} | settings)
+        server = Server(config, tools=None if tools is None else Toolbox(tools))
         running = Running(await run_app(make_app(server)), server)
         stack.push_async_callback(server.close)
         stack.push_async_callback(running.session.close)
@@ -89,10 +93,11 @@ async def start(stack: AsyncExitStack, run_app: Callable[[web.Application], Any]
 
 @pytest.fixture
 async def fake(stack: AsyncExitStack, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
-    """Start a provider that plays turns, and point both SDKs at it."""
+    """Start a provider that plays turns, or what a function says to each request, and point both SDKs at it."""
 
-    async def fake(*turns: Turn) -> FakeProvider:
-        provider = await stack.enter_async_context(FakeProvider(turns))
+    async def fake(*turns: Turn | Callable[[Recorded], Turn]) -> FakeProvider:
+        played: Any = turns[0] if callable(turns[0]) else turns
+        provider = await stack.enter_async_context(FakeProvider(played))
         for name, value in provider_environment(provider.url).items():
             monkeypatch.setenv(name, value)
         return provider
@@ -119,6 +124,9 @@ class Program(Client):
     async def end(self, signal: int) -> tuple[int, str]:
         """Send a signal and return the status of the program and what it wrote to stderr."""
         self.process.send_signal(signal)
+        return await self.ended()
+
+    async def ended(self) -> tuple[int, str]:
         async with asyncio.timeout(HANG):
             _, errors = await self.process.communicate()
         assert self.process.returncode is not None
@@ -127,7 +135,10 @@ class Program(Client):
 
 @pytest.fixture
 async def launch(stack: AsyncExitStack, tmp_path: Path) -> Callable[..., Any]:
-    """Start the program with options and variables; it does not see the checkout it is run from but by its path."""
+    """Start the program with options and variables; it does not see the checkout it is run from but by its path.
+
+    It has a home of its own, where it keeps its data.
+    """
 
     async def launch(*options: str, **environment: str) -> asyncio.subprocess.Process:
         process = await asyncio.create_subprocess_exec(
@@ -135,7 +146,7 @@ async def launch(stack: AsyncExitStack, tmp_path: Path) -> Callable[..., Any]:
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
             cwd=tmp_path,
-            env=os.environ | {"PYTHONPATH": str(ROOT)} | environment,
+            env=os.environ | {"PYTHONPATH": str(ROOT), "XDG_DATA_HOME": str(tmp_path / "home")} | environment,
         )
 
         async def end() -> None:

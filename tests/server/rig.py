@@ -1,4 +1,4 @@
-"""What the tests of the server share: a client that sees bytes, a reader of frames, and the form of every error."""
+"""What the tests of the server share: a client that sees bytes, readers of frames, and the form of every error."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import aiohttp
 from multidict import CIMultiDict
@@ -23,6 +24,7 @@ CODES = {
     *("bad_request", "auth", "forbidden", "not_found", "conflict", "too_large", "rate_limit", "overloaded"),
     *("context_overflow", "tool", "timeout", "network", "internal"),
 }
+MODELS = ["anthropic:fake", "openai-chat:fake"]
 # What takes this many seconds will never come: no test is about time.
 HANG = 45
 JSON = ("Content-Type", "application/json")
@@ -34,11 +36,29 @@ def question(text: str = "Hello", **more: Any) -> dict[str, Any]:
     return {"messages": [{"role": "user", "content": text}], **more}
 
 
+def turn(conversation: str, message: str | None = "Hello", **more: Any) -> dict[str, Any]:
+    """Return the body of a new turn of a stored conversation, without a message where that is None."""
+    asked = {} if message is None else {"message": message}
+    return {"conversationId": conversation, "turnId": f"turn_{uuid4().hex}", **asked, **more}
+
+
 async def data_lines(response: aiohttp.ClientResponse) -> AsyncIterator[Frame]:
     """Yield what a reader sees that looks at nothing but the lines which begin with `data: `."""
     async for line in response.content:
         if line.startswith(b"data: "):
             yield json.loads(line[6:])
+
+
+def numbered(body: bytes) -> list[tuple[int, Frame | None]]:
+    """Return each block of a whole stream as its number and its frame, None where it is a number alone."""
+    assert body.endswith(b"\n\n"), body[-100:]
+    found: list[tuple[int, Frame | None]] = []
+    for block in body.removesuffix(b"\n\n").split(b"\n\n"):
+        if block != b":":
+            id, _, data = block.partition(b"\n")
+            assert id.startswith(b"id: ") and (not data or data.startswith(b"data: ")), block
+            found.append((int(id[4:]), json.loads(data[6:]) if data else None))
+    return found
 
 
 async def read_until(lines: AsyncIterator[Frame], kind: str) -> list[Frame]:
@@ -70,6 +90,36 @@ async def until(condition: Callable[[], object]) -> None:
 
 def texts(frames: Iterable[Frame]) -> str:
     return "".join(frame["content"] for frame in frames if frame["type"] == "text")
+
+
+def told(body: dict[str, Any]) -> list[str]:
+    """Return the conversation that a provider was sent, by either API, a line for each text, call and result.
+
+    It must be one that the APIs take: a user begins, each call is followed by its result, and no result is alone.
+    """
+    lines, waiting = [], list[str]()
+    for message in body["messages"]:
+        content, role = message["content"], message["role"]
+        if role in ("system", "developer"):
+            continue
+        parts = [{"type": "text", "text": content}] if isinstance(content, str) else content or []
+        results = [(part["tool_use_id"], part["content"]) for part in parts if part["type"] == "tool_result"]
+        if role == "tool":
+            parts, results = [], [(message["tool_call_id"], content)]
+        for id, text in results:
+            assert id == waiting.pop(0)
+            lines.append(f"{id}: {text}")
+        texts = [part["text"] for part in parts if part["type"] == "text"]
+        assert all(texts) and not (texts and waiting), body
+        lines += [f"{role}: {text}" for text in texts]
+        calls = [(part["id"], part["name"], part["input"]) for part in parts if part["type"] == "tool_use"]
+        for call in message.get("tool_calls", ()):
+            function = call["function"]
+            calls.append((call["id"], function["name"], json.loads(function["arguments"])))
+        lines += [f"{id} {name} {json.dumps(input)}" for id, name, input in calls]
+        waiting += [id for id, _, _ in calls]
+    assert not waiting and lines[0].startswith("user: "), body
+    return lines
 
 
 def kinds(frames: Iterable[Frame]) -> list[str]:
@@ -148,6 +198,35 @@ class Client:
     async def post(self, body: bytes, *headers: tuple[str, str | bytes], path: str = "/api/chat") -> Answer:
         return await self.send("POST", path, [JSON, ("Content-Length", str(len(body))), *headers], [body])
 
+    async def request(self, method: str, path: str, value: Any = None) -> Answer:
+        """Send a value as JSON, or no body where it is None."""
+        if value is None:
+            return await self.send(method, path)
+        body = json.dumps(value).encode()
+        return await self.send(method, path, [JSON, ("Content-Length", str(len(body)))], [body])
+
+    async def conversation(self, **body: Any) -> str:
+        """Make a conversation and return its id."""
+        answer = await self.request("POST", "/api/conversations", body)
+        assert answer.status == 201, answer
+        return str(answer.json["id"])
+
+    async def tree(self, conversation: str) -> Any:
+        return await self.get(f"/api/conversations/{conversation}")
+
+    async def get(self, path: str) -> Any:
+        """Return the JSON that is there."""
+        answer = await self.send("GET", path)
+        assert answer.status == 200, answer
+        return answer.json
+
+    async def follow(self, run: str, after: str = "") -> list[tuple[int, Frame | None]]:
+        """Return the blocks of a run to its end, from behind a cursor."""
+        async with asyncio.timeout(HANG):
+            answer = await self.send("GET", f"/api/runs/{run}/events" + (f"?after={after}" if after else ""))
+        assert (answer.status, answer.headers["X-Run-Id"]) == (200, run)
+        return numbered(answer.body)
+
     async def exchange(self, data: bytes) -> bytes:
         """Send bytes that need not be HTTP, and return what comes back until the server closes."""
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
@@ -194,6 +273,12 @@ class AccessLog(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         self.lines.put_nowait(record.getMessage())
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    """Return what the files of a folder hold, by their place in it."""
+    found = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): path.read_bytes() for path in found}
 
 
 class Gate:

@@ -17,6 +17,8 @@ from .rig import CODES, JSON, problem, question, texts
 
 MB = 1_000_000
 HELLO = {"role": "user", "content": "Hello"}
+# A tool that the caller runs.
+OWN = {"name": "mine", "description": "Mine.", "parameters": {"type": "object"}}
 
 
 def _message(**changed: Any) -> dict[str, Any]:
@@ -84,7 +86,16 @@ BAD: dict[str, tuple[Any, list[str]]] = {
     "no parts": (question([]), ["messages", "nothing to answer"]),
     "an unknown tool": (question(tools=["calculate", "calculator"]), ["tools", "'calculator'", "calculate"]),
     "tools that are no list": (question(tools="calculate"), ["tools", "'array'"]),
-    "a tool that is no name": (question(tools=[{"name": "calculate"}]), ["tools[0]", "'string'"]),
+    "a tool that is no name": (question(tools=[5]), ["tools[0]", "'string'"]),
+    "a tool that says too little": (question(tools=[{"name": "mine"}]), ["tools[0]", "'description'", "required"]),
+    "a tool whose name no API takes": (question(tools=[OWN | {"name": "my tool"}]), ["tools", "'my tool'"]),
+    "a tool whose parameters are no object": (
+        question(tools=[OWN | {"parameters": {"type": "string"}}]),
+        ["tools[0].parameters.type", "'object'"],
+    ),
+    "two tools of one name": (question(tools=["calculate", OWN | {"name": "calculate"}]), ["tools", "calculate"]),
+    "the stored form without a turn": ({"conversationId": "c"}, ["body", "'turnId'", "required"]),
+    "both forms": (question(conversationId="c", turnId="t"), ["body", "'messages'"]),
     "temperature 3": (question(temperature=3), ["temperature", "3", "maximum of 2"]),
     "temperature -1": (question(temperature=-1), ["temperature", "-1", "minimum of 0"]),
     "temperature true": (question(temperature=True), ["temperature", "'number'"]),

@@ -18,7 +18,7 @@ from chatstream.errors import ConfigError
 from chatstream.testing import FakeProvider, Turn
 
 from .conftest import provider_environment
-from .rig import HANG, data_lines, question, read_until, texts, until
+from .rig import HANG, data_lines, files, question, read_until, texts, until
 
 TOOL = "from chatstream.tools import tool\n\n@tool\n"
 FILES = {
@@ -37,6 +37,7 @@ FILES = {
     "none.json": "[]",
     "word.json": '[{"txt": "Hello"}]',
     "hello.json": '[{"delay": 0, "text": "Hello"}]',
+    "old/chatstream.db": "This is no database. " * 100,
     "slow.json": '[{"delay": 0.01, "chunk": 1, "text": "' + "word " * 2000 + '"}]',
 }
 Bad = dict[str, tuple[str, dict[str, str], list[str]]]
@@ -63,6 +64,7 @@ SETTINGS: Bad = {
     "no docs": ("--docs {dir}/nowhere", {}, ["--docs", "{dir}/nowhere"]),
 }
 DEMO = "--port 0 --model scripted:demo"
+QUIET = f"--log-level warning {DEMO}"
 FOUND_OUT: Bad = {
     "port in use": ("--model scripted:demo --port {busy}", {}, ["port {busy} is in use", "--port"]),
     "host that is not ours": (f"{DEMO} --host 192.0.2.1 --token 12345678", {}, ["cannot listen", "192.0.2.1"]),
@@ -95,6 +97,9 @@ FOUND_OUT: Bad = {
     "model without its key": ("--model anthropic:claude-x", {}, ["anthropic:claude-x", "ANTHROPIC_API_KEY"]),
     "model of a variable": ("", {"CHATSTREAM_MODEL": "openai:gpt-x"}, ["openai:gpt-x", "OPENAI_API_KEY"]),
     "unknown provider": ("--model nonsense:x", {}, ["nonsense:x"]),
+    "data that are a file": (f"{QUIET} --data {{dir}}/good.py", {}, ["--data", "{dir}/good.py"]),
+    "data in a variable": (QUIET, {"CHATSTREAM_DATA": "/proc/nowhere"}, ["--data", "/proc/nowhere"]),
+    "data that are no database": (f"{QUIET} --data {{dir}}/old", {}, ["--data", "{dir}/old", "not a database"]),
 }
 # A program takes half a second to start: of what `read_config` refuses, only these are tried that way too.
 STARTED = FOUND_OUT | {name: SETTINGS[name] for name in ("variable that is no number", "unknown option", "no docs")}
@@ -102,6 +107,7 @@ STARTED = FOUND_OUT | {name: SETTINGS[name] for name in ("variable that is no nu
 
 @pytest.fixture
 def fill(tmp_path: Path) -> Callable[[str], str]:
+    (tmp_path / "old").mkdir()
     for name, text in FILES.items():
         (tmp_path / name).write_text(text)
     return lambda text: text.replace("{dir}", str(tmp_path))
@@ -147,6 +153,7 @@ def test_options_win_over_variables_and_these_over_the_defaults(tmp_path: Path) 
         "CHATSTREAM_MAX_OUTPUT_TOKENS": "7",
         "CHATSTREAM_HEARTBEAT": "",
         "CHATSTREAM_SYSTEM": str(tmp_path / "system.txt"),
+        "XDG_DATA_HOME": str(tmp_path),
     }
     found = read_config(["--model", "scripted:b", "--tools=three.py", "--allowed-host", "b.example"], environment)
 
@@ -157,9 +164,9 @@ def test_options_win_over_variables_and_these_over_the_defaults(tmp_path: Path) 
         allowed_hosts=("b.example",),
         max_output_tokens=7,
         system="Be brief.",
+        data=tmp_path / "chatstream",
     )
     assert read_config([], environment).tools == ("one.py", "two")
-    assert read_config([], {}) == Config()
     assert read_config(["--system", "Be brief."], {}).system == "Be brief."
 
 
@@ -200,7 +207,7 @@ async def test_a_signal_ends_it(name: str, program: Any) -> None:
 
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
 async def test_a_signal_ends_it_with_streams_open(name: str, program: Any, fill: Any) -> None:
-    running = await program("--model", fill("scripted:{dir}/slow.json"))
+    running = await program("--model", fill("scripted:{dir}/slow.json"), "--grace", "0")
     responses = [await running.open() for _ in range(5)]
     for response in responses:
         await read_until(data_lines(response), "text")
@@ -213,7 +220,7 @@ async def test_a_signal_ends_it_with_streams_open(name: str, program: Any, fill:
 
 async def test_a_signal_ends_it_while_a_provider_is_silent(program: Any) -> None:
     async with FakeProvider([Turn(text="never", stall=0)]) as provider:
-        running = await program("--model", "anthropic:fake", **provider_environment(provider.url))
+        running = await program("--model", "anthropic:fake", "--grace=0", **provider_environment(provider.url))
         async with await running.open() as response:
             await read_until(data_lines(response), "start")
             await until(lambda: provider.requests)
@@ -224,12 +231,17 @@ async def test_a_signal_ends_it_while_a_provider_is_silent(program: Any) -> None
     assert (status, "Traceback" in errors, "ERROR" in errors) == (0, False, False), errors
 
 
-async def test_two_signals_end_it_no_worse(program: Any, fill: Any) -> None:
-    running = await program("--model", fill("scripted:{dir}/slow.json"))
+async def test_a_second_signal_does_not_wait_for_answers(program: Any, fill: Any) -> None:
+    running = await program("--model", fill("scripted:{dir}/slow.json"), "--grace", "1000")
     async with await running.open() as response:
-        await read_until(data_lines(response), "text")
+        lines = data_lines(response)
+        await read_until(lines, "text")
         running.process.send_signal(signal.SIGINT)
+        while (await running.send("GET", "/readyz")).status == 200:
+            pass
+        assert (await read_until(lines, "text"))[-1]["type"] == "text", "it goes on"
         status, errors = await running.end(signal.SIGINT)
+        assert (await read_until(lines, "done"))[-1]["outcome"] == "interrupted"
 
     assert (status, "Traceback" in errors) == (0, False), errors
 
@@ -253,5 +265,18 @@ async def test_help_names_every_option(launch: Any) -> None:
     output, _ = await process.communicate()
 
     assert process.returncode == 0
-    for option in ("host", "port", "token", "allowed-host", "model", "system", "max-output-tokens", "docs", "tools"):
+    options = (
+        "host port token allowed-host model system max-output-tokens docs tools data orphan-after linger keep-runs"
+    )
+    for option in (*options.split(), "approve-within", "grace"):
         assert f"--{option} " in output.decode()
+
+
+async def test_what_it_keeps_is_in_the_home_unless_it_is_told_otherwise(program: Any, tmp_path: Path) -> None:
+    for options in ([], ["--data", ":memory:"], ["--data", str(tmp_path / "other")]):
+        running = await program("--model", "scripted:demo", *options)
+        assert (await running.get("/api/conversations"))["conversations"] == []
+        await running.conversation()
+        assert (await running.end(signal.SIGTERM))[0] == 0
+
+    assert list(files(tmp_path)) == ["home/chatstream/chatstream.db", "other/chatstream.db"]

@@ -16,9 +16,8 @@ from chatstream.server import Server, add_routes, make_app
 from chatstream.testing import Call, Turn
 
 from .conftest import KEYS
-from .rig import CODES, Client, Gate, data_lines, kinds, problem, question, read_until, texts
+from .rig import CODES, MODELS, Client, Gate, data_lines, kinds, numbered, problem, question, read_until, texts
 
-MODELS = ["anthropic:fake", "openai-chat:fake"]
 SUM, BAD = {"expression": "6 * 7"}, {"expression": "1 / 0"}
 LOOP = (
     {
@@ -56,21 +55,26 @@ async def test_the_other_frames_tell_what_a_page_shows(start: Any, write_script:
     ]
     assert first["model"] == "scripted:script", "the name of the file, and not where it lies"
     assert first["runId"].startswith("run_")
+    assert first.keys() == {"type", "runId", "messageId", "model"}, "the conversation is the caller's own"
     assert [frame["input"] for frame in frames if frame["type"] == "tool_call"] == [SUM, BAD]
     assert [frame["finishReason"] for frame in frames if frame["type"] == "turn"] == ["tool_calls", "stop"]
     assert (last["outcome"], last["finishReason"]) == ("completed", "stop")
     assert [message["role"] for message in last["messages"]] == ["assistant", "tool", "assistant"]
 
 
-async def test_every_frame_is_an_id_that_ascends_and_one_line_of_json(start: Any, write_script: Any) -> None:
+async def test_every_event_has_its_number_on_the_wire_and_at_most_one_line_of_json(
+    start: Any, write_script: Any
+) -> None:
     running = await start(write_script(*LOOP))
     async with await running.open() as response:
-        blocks = (await response.read()).removesuffix(b"\n\n").split(b"\n\n")
+        body = await response.read()
 
-    frames = [block.split(b"\n") for block in blocks if block != b":"]
-    assert all(len(lines) == 2 and lines[1].startswith(b'data: {"type":"') for lines in frames)
-    ids = [int(lines[0].removeprefix(b"id: ")) for lines in frames]
-    assert ids == sorted(set(ids))
+    blocks = numbered(body)
+    assert [number for number, _ in blocks] == list(range(1, len(blocks) + 1))
+    assert None in [frame for _, frame in blocks], "an event of which a viewer needs nothing is a number alone"
+    lines = [line for line in body.splitlines() if line.startswith(b"data: ")]
+    assert all(line.startswith(b'data: {"type":"') for line in lines)
+    assert len(lines) == sum(frame is not None for _, frame in blocks)
 
 
 @pytest.mark.parametrize("model", MODELS)

@@ -1,0 +1,374 @@
+"""A run is a task that owns itself: a loop that speaks into a log, and viewers that come and go.
+
+    asked --> live --its last event--> ended --keep_runs--> its record alone
+               |                         ^
+               +--its process died-------+   settled `interrupted` by whoever finds it
+
+An event is in the log before any viewer has it, so what was seen once can be seen again. A viewer that leaves ends
+nothing but itself; a stop ends the run, and so does a time without any viewer. What came of a run is in the store
+before its last event is shown.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import time
+from collections.abc import AsyncGenerator, Coroutine, Sequence
+from contextlib import suppress
+from typing import Any, TypeVar
+
+import orjson
+
+from . import errors, events
+from . import store as stored
+from .agent import Settings, new_id
+from .calls import Answer
+from .config import Config
+from .conversations import Approval, Decision, Run
+from .database import Database
+from .eventlog import Entry, EventLog, MemoryLog, SqliteLog
+from .eventlog import sqlite as sqlite_log
+from .events import Event, Outcome
+from .live import LiveRun, Plan, is_last, started
+from .messages import Message, ToolCall, ToolResult, message_to_json, messages_from_json
+from .providers import Models
+from .store import Store
+from .tools import Toolbox, caller_tool
+from .turn import Remains
+from .wires.native import usage_to_json
+
+log = logging.getLogger("chatstream.runs")
+
+T = TypeVar("T")
+
+SWEEP = 10.0  # seconds between two looks for runs whose process died, and for what is too old
+_POLL = 0.1  # seconds between two looks at the run of another process
+_CLOSE = 1.0  # seconds for runs to end when they are told to
+# What of a request its run keeps, for the run that may follow it.
+_KEPT = ("model", "maxOutputTokens", "temperature", "effort", "tools")
+DENIED = "The user denied this call."
+
+
+class Runs:
+    """All runs of this process, and what is left of the others'. `open` comes first, `close` last."""
+
+    def __init__(self, config: Config, models: Models, tools: Toolbox) -> None:
+        self._config = config
+        self._models = models
+        self._tools = tools
+        self._database = Database(config.data)
+        self.log: EventLog = MemoryLog() if config.data is None else SqliteLog(self._database)
+        self.store = Store(self._database)
+        self._live: dict[str, LiveRun] = {}
+        self._beginning: set[asyncio.Task[Any]] = set()
+        self._deleting: set[asyncio.Task[Any]] = set()
+        self._settling = asyncio.Lock()
+        self._sweeping: asyncio.Task[None] | None = None
+        self._is_closing = False
+
+    async def open(self) -> None:
+        """Open the data, and settle what an earlier process left unfinished. Raises ConfigError."""
+        await self._database.open(stored.SCHEMA, sqlite_log.SCHEMA)
+        await self.log.open()
+        await self.sweep()
+        self._sweeping = asyncio.create_task(self._sweep())
+
+    async def drain(self, grace: float) -> None:
+        """Take no new runs, give those that are live `grace` seconds to finish, and interrupt the rest."""
+        self._is_closing = True
+        tasks = [live.task for live in self._live.values()]
+        if tasks and grace:
+            log.info("waiting up to %g s for %d answers to finish", grace, len(tasks))
+            await asyncio.wait(tasks, timeout=grace)
+        for live in list(self._live.values()):
+            live.loop.stop(Outcome.INTERRUPTED)
+        if tasks:
+            await asyncio.wait(tasks, timeout=_CLOSE)
+
+    async def close(self) -> None:
+        await self.drain(0)
+        tasks = [*self._beginning, *self._deleting, *(live.task for live in self._live.values())]
+        tasks += [self._sweeping] if self._sweeping is not None else []
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self.log.aclose()
+        await self._database.close()
+
+    # --- beginning ----------------------------------------------------------------------------------------------------
+
+    def plan(self, body: dict[str, Any]) -> Plan:
+        """Return how a request is to be answered; raises RequestError, and ProviderError for an unusable model."""
+        provider, model = self._models.find(body.get("model", ""))
+        if provider.reason:
+            raise provider.unusable(f"{provider.name}:{model} cannot be used: {provider.reason}.")
+        config = self._config
+        limit = config.max_output_tokens
+        settings = Settings(
+            system=config.system,
+            # To a schema 8.0 is an integer too; to a provider it is not.
+            max_output_tokens=min(int(body.get("maxOutputTokens", limit)), limit),
+            temperature=body.get("temperature", config.temperature),
+            effort=body.get("effort", config.effort),
+            max_turns=config.max_turns,
+        )
+        tools = self._chosen(body["tools"]) if "tools" in body else self._tools
+        return Plan(provider, model, tools, settings)
+
+    def _chosen(self, tools: Sequence[str | dict[str, Any]]) -> Toolbox:
+        """Return the tools that a request names, and those of the caller's own that it declares."""
+        try:
+            return Toolbox(self._tools.get(each) if isinstance(each, str) else caller_tool(**each) for each in tools)
+        except (errors.UnknownTool, errors.ConfigError) as error:
+            raise errors.RequestError(f"tools: {error.message}") from error
+
+    async def ask(self, owner: str, body: dict[str, Any], run_id: str) -> Run:
+        """Begin a turn of a stored conversation, or find the run that this very request began before.
+
+        The user's message is durable when it returns. Raises NotFound, Conflict, RequestError, Unavailable.
+        """
+        plan = self.plan(body)
+        self._need_open()
+        run = self._new_run(owner, run_id, plan, body, body["conversationId"], body["turnId"])
+        return await _whole(self._ask(run, plan, body), self._beginning)
+
+    async def _ask(self, run: Run, plan: Plan, body: dict[str, Any]) -> Run:
+        content = body.get("message")
+        message = None if content is None else messages_from_json([{"role": "user", "content": content}])[0]
+        parent_id = (body["parentId"] or "") if "parentId" in body else None
+        digest = hashlib.sha256(orjson.dumps(body, option=orjson.OPT_SORT_KEYS)).hexdigest()
+        run, is_new = await self.store.begin(run, digest, message, new_id("msg"), parent_id)
+        if is_new:
+            self._launch(run, plan, await self._history(run))
+        return run
+
+    async def ask_once(self, owner: str, body: dict[str, Any], messages: Sequence[Message], run_id: str) -> Run:
+        """Begin a run whose conversation the caller keeps."""
+        plan = self.plan(body)
+        self._need_open()
+        run = self._new_run(owner, run_id, plan, body)
+        return await _whole(self._ask_once(run, plan, messages), self._beginning)
+
+    async def _ask_once(self, run: Run, plan: Plan, messages: Sequence[Message]) -> Run:
+        await self.store.start(run)
+        self._launch(run, plan, messages)
+        return run
+
+    async def decide(self, run: Run, decisions: Sequence[Decision], run_id: str) -> tuple[Run, str]:
+        """Note what was decided on open calls of a paused run; when all are, the run goes on in another one.
+
+        Returns the run and the id of that other one, empty while calls still wait. Deciding again what was decided
+        changes nothing. Raises NotFound, Conflict, RequestError.
+        """
+        plan = self.plan(run.request | {"model": run.model})  # whatever the default is by now
+        self._need_open()
+        following = self._new_run(run.owner, run_id, plan, run.request, run.conversation_id)
+        return await _whole(self._decide(run, decisions, following, plan), self._beginning)
+
+    async def _decide(self, run: Run, decisions: Sequence[Decision], following: Run, plan: Plan) -> tuple[Run, str]:
+        kept = run.request.get("messages", [])
+        run, next_id, is_new = await self.store.decide(run.owner, run.id, decisions, following, time.time())
+        if is_new:
+            following = await self.store.run(run.owner, next_id)
+            history = await self._history(following) if run.conversation_id else messages_from_json(kept)
+            self._launch(following, plan, history, [_answer(approval) for approval in run.approvals])
+        return run, next_id
+
+    def _new_run(
+        self, owner: str, run_id: str, plan: Plan, body: dict[str, Any], conversation_id: str = "", turn_id: str = ""
+    ) -> Run:
+        return Run(
+            id=run_id,
+            owner=owner,
+            conversation_id=conversation_id,
+            turn_id=turn_id,
+            message_id=new_id("msg"),
+            model=f"{plan.provider.name}:{plan.model}",
+            request={name: body[name] for name in _KEPT if name in body},
+            process=self._database.process,
+            created_at=time.time(),
+        )
+
+    async def _history(self, run: Run) -> list[Message]:
+        return [node.message for node in await self.store.path(run.conversation_id, run.parent_id)]
+
+    def _launch(self, run: Run, plan: Plan, messages: Sequence[Message], answers: Sequence[Answer] = ()) -> None:
+        unwatched = self._config.orphan_after if run.conversation_id else self._config.linger
+        live = self._live[run.id] = LiveRun(run, plan, messages, answers, self.log, self._end, unwatched)
+        live.task.add_done_callback(lambda task: self._live.pop(run.id, None))
+
+    def _need_open(self) -> None:
+        if self._is_closing:
+            raise errors.Unavailable("this server is stopping: ask again in a moment")
+
+    # --- watching and stopping ----------------------------------------------------------------------------------------
+
+    async def follow(self, run: Run, after: int = 0) -> AsyncGenerator[Sequence[Entry]]:
+        """Yield the events of a run behind number `after`, to its last. Close the iteration to leave."""
+        has_ended = bool(run.outcome)
+        while True:
+            if live := self._live.get(run.id):
+                async for entries in live.follow(after):
+                    yield entries
+                return
+            if entries := await self._read(run.id, after):
+                yield entries
+                after = entries[-1][0]
+                if is_last(entries[-1][1]):
+                    return
+            elif has_ended:
+                return
+            else:
+                has_ended = bool((await self.store.run(run.owner, run.id)).outcome)
+                await asyncio.sleep(0 if has_ended else _POLL)
+
+    async def knows(self, run: Run, number: int) -> bool:
+        """Return whether the log has event `number` of a run: whether a viewer can go on behind it."""
+        entries = await self._read(run.id, number - 1, 1)
+        return bool(entries) and entries[0][0] == number
+
+    async def _read(self, run_id: str, after: int, limit: int = 1000) -> Sequence[Entry]:
+        try:
+            return await self.log.read(run_id, after, limit)
+        except errors.NotFound:
+            return []
+
+    async def stop(self, run: Run) -> dict[str, Any]:
+        """End a run now, and return the receipt once it has ended; one that had ended keeps its outcome."""
+        closed = None
+        if run.id not in self._live and self._beginning:
+            await asyncio.wait(self._beginning)  # of which it may be one
+        if live := self._live.get(run.id):
+            live.loop.stop(Outcome.STOPPED)
+            await asyncio.wait([live.task])
+            closed = live.loop.upstream_closed
+        elif not (await self.store.run(run.owner, run.id)).outcome:
+            if run.process != self._database.process and self._database.is_alive(run.process):
+                raise errors.Conflict("this answer is written by another process of the server, which has to stop it")
+            await self._settle(run)
+        ended = await self.store.run(run.owner, run.id)
+        usage = ended.ending.get("usage", {})
+        return {
+            "stopped": live is not None and ended.outcome == Outcome.STOPPED,
+            "outcome": ended.outcome,
+            "upstreamClosedMs": None if closed is None else round(closed * 1000, 1),
+            "usage": usage,
+            "estimated": usage.get("estimated", False),
+        }
+
+    async def delete(self, owner: str, conversation_id: str) -> None:
+        """Stop what is being written in a conversation, and delete it with all that is known of it."""
+        await _whole(self._delete(owner, conversation_id), self._deleting)
+
+    async def _delete(self, owner: str, conversation_id: str) -> None:
+        runs = await self.store.runs(owner, conversation_id)
+        for run in runs:
+            if not run.outcome:
+                await self.stop(run)
+        # The logs first: a crash in between must not leave one that no run names any more.
+        await self.log.delete([run.id for run in runs])
+        run_ids = await self.store.delete(owner, conversation_id)
+        # A run that was begun meanwhile must not write on.
+        if self._beginning:
+            await asyncio.wait(self._beginning)
+        for live in [self._live[run_id] for run_id in run_ids if run_id in self._live]:
+            live.loop.stop(Outcome.STOPPED)
+            await asyncio.wait([live.task])
+        await self.log.delete(run_ids)
+        await self._database.checkpoint()
+
+    # --- ending -------------------------------------------------------------------------------------------------------
+
+    async def _end(
+        self, run: Run, last: Event, asked: Sequence[events.ApprovalRequested], history: Sequence[Message]
+    ) -> None:
+        """Keep what came of a run: `history` is all that the model knows, for a stateless one that goes on."""
+        assert isinstance(last, events.RunFinished | events.RunFailed)
+        ending: dict[str, Any] = {"usage": usage_to_json(last.usage)}
+        if isinstance(last, events.RunFinished):
+            outcome = str(last.outcome)
+            ending["finishReason"] = str(last.finish_reason)
+        else:
+            outcome = "failed"
+            ending["error"] = {"code": last.code, "message": last.message, "retryable": last.retryable}
+        approvals: list[Approval] = []
+        request = None
+        # Without the messages that the model knows, as after a crash, nothing can go on.
+        if outcome == Outcome.PAUSED and (run.conversation_id or history):
+            expires = time.time() + self._config.approve_within
+            approvals = [Approval(each.call_id, each.name, each.input, each.by_caller, expires) for each in asked]
+            if not run.conversation_id:
+                request = run.request | {"messages": [message_to_json(message) for message in history]}
+        await self.store.end(run.id, outcome, ending, last.messages, approvals, request)
+
+    async def _settle(self, run: Run) -> None:
+        """End a run whose process died: with the end that its log has, or `interrupted`."""
+        async with self._settling:
+            run = await self.store.run(run.owner, run.id)
+            is_mine = run.process == self._database.process
+            if not run.outcome and (is_mine or await self.store.claim(run, self._database.process)):
+                await self._finish(run)
+
+    async def _finish(self, run: Run) -> None:
+        """Write the end of a run that nobody writes any more."""
+        remains, number = Remains(), 0
+        asked: list[events.ApprovalRequested] = []
+        last: Event | None = None
+        while entries := await self._read(run.id, number):
+            for _, last in entries:
+                remains.add(last)
+                asked += [last] if isinstance(last, events.ApprovalRequested) else []
+            number = entries[-1][0]
+        if last is None:
+            await self.log.append(run.id, 1, [started(run)])
+            number = 1
+        if last is None or not is_last(last):
+            closing = remains.close()
+            await self.log.append(run.id, number + 1, closing)
+            last = closing[-1]
+        await self._end(run, last, asked, [])
+        log.info("%s was left by a process that died: %s", run.id, getattr(last, "outcome", "failed"))
+
+    async def sweep(self) -> None:
+        """Settle what dead processes left, and let go of what is too old."""
+        now = time.time()
+        for run in await self.store.running():
+            is_lost = run.process == self._database.process and run.created_at < now - SWEEP and not self._beginning
+            if run.id not in self._live and (is_lost or not self._database.is_alive(run.process)):
+                with suppress(errors.NotFound):  # deleted meanwhile
+                    await self._settle(run)
+        await self.store.expire_approvals(now)
+        if old := await self.store.expired(now - self._config.keep_runs):
+            await self.log.delete(old)
+            await self.store.note_deleted(old)
+
+    async def _sweep(self) -> None:
+        while True:
+            await asyncio.sleep(SWEEP)
+            try:
+                await self.sweep()
+            except errors.ChatstreamError as error:
+                log.error("tidying up failed: %s", error.for_log)
+            except Exception:
+                log.exception("tidying up failed")
+
+
+async def _whole(work: Coroutine[Any, Any, T], tasks: set[asyncio.Task[Any]]) -> T:
+    """Do `work` to its end even where whoever asked for it leaves: half begun, a run would be nobody's."""
+    task = asyncio.create_task(work)
+    tasks.add(task)
+    task.add_done_callback(tasks.discard)
+    return await asyncio.shield(task)
+
+
+def _answer(approval: Approval) -> Answer:
+    decision = approval.decision
+    assert decision is not None
+    call = ToolCall(approval.call_id, approval.name, approval.input, orjson.dumps(approval.input).decode())
+    if decision.kind == "approve":
+        return Answer(call)
+    if decision.kind == "deny":
+        return Answer(call, ToolResult(call.id, call.name, f"{DENIED} {decision.text}".strip(), is_error=True))
+    return Answer(call, ToolResult(call.id, call.name, decision.text, decision.is_error))

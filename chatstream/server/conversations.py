@@ -1,0 +1,66 @@
+"""The routes of stored conversations: make, list, search, read, rename, show another branch, export, delete."""
+
+from __future__ import annotations
+
+from urllib.parse import quote
+
+from aiohttp import web
+
+from .. import errors
+from ..config import Config
+from ..conversations import conversation_to_json, tree_to_json
+from ..runs import Runs
+from .bodies import CONVERSATION, CONVERSATION_CHANGE, read_body
+from .guard import OWNER
+
+MOST = 200  # conversations in one answer
+
+
+class Conversations:
+    def __init__(self, config: Config, runs: Runs) -> None:
+        self._config = config
+        self._runs = runs
+        self._store = runs.store
+
+    async def create(self, request: web.Request) -> web.Response:
+        body = await read_body(request, CONVERSATION, self._config.max_body)
+        conversation = await self._store.create(request[OWNER], body.get("title", ""))
+        return web.json_response(conversation_to_json(conversation), status=201)
+
+    async def list(self, request: web.Request) -> web.Response:
+        """List the conversations, newest first, or those that hold the words of `q`."""
+        asked = request.query.get("limit", "50")
+        if not (asked.isdecimal() and asked.isascii() and 1 <= int(asked[:9]) <= MOST):
+            raise errors.RequestError(f"limit: {asked[:20]!r} is not a number from 1 to {MOST}")
+        if (words := request.query.get("q", "")).strip():
+            found, cursor = await self._store.search(request[OWNER], words, int(asked)), ""
+        else:
+            found, cursor = await self._store.list(request[OWNER], int(asked), request.query.get("before", ""))
+        told = [conversation_to_json(conversation) for conversation in found]
+        return web.json_response({"conversations": told, "next": cursor or None})
+
+    async def read(self, request: web.Request) -> web.Response:
+        """Return a conversation as a tree, or as a file where a format is asked for."""
+        owner, id = request[OWNER], request.match_info["id"]
+        form = request.query.get("format", "")
+        if not form:
+            return web.json_response(tree_to_json(*await self._store.tree(owner, id)))
+        if form not in ("md", "json"):
+            raise errors.RequestError(f"format: {form[:20]!r} is neither md nor json")
+        name, content_type, text = await self._store.export(owner, id, form)
+        disposition = f"attachment; filename*=UTF-8''{quote(name, safe='')}"
+        headers = {"Content-Type": content_type, "Content-Disposition": disposition}
+        return web.Response(body=text.encode(), headers=headers)
+
+    async def change(self, request: web.Request) -> web.Response:
+        owner, id = request[OWNER], request.match_info["id"]
+        body = await read_body(request, CONVERSATION_CHANGE, self._config.max_body)
+        if "leafId" in body:
+            conversation = await self._store.select(owner, id, body["leafId"])
+        if "title" in body:
+            conversation = await self._store.rename(owner, id, body["title"])
+        return web.json_response(conversation_to_json(conversation))
+
+    async def delete(self, request: web.Request) -> web.Response:
+        await self._runs.delete(request[OWNER], request.match_info["id"])
+        return web.Response(status=204)
