@@ -4,14 +4,19 @@ import { createAnnounce } from "./announce.js"
 import { createChat } from "./chat.js"
 import { createCodeBlock } from "./code.js"
 import { createComposer } from "./composer.js"
-import { createPatch, make } from "./dom.js"
+import { Conversations } from "./conversations.js"
+import { createPatch, make, setText } from "./dom.js"
 import { createHighlight } from "./highlight.js"
 import { createMarkdown, createPlain } from "./markdown.js"
 import { fillPicker, loadModels } from "./models.js"
 import { followScroll } from "./scroll.js"
 import { openSession, takeToken } from "./session.js"
+import { addressOf, createSidebar } from "./sidebar.js"
 import { texts } from "./texts.js"
 import { createView, oncePerFrame } from "./view.js"
+
+// The marks of other conversations that are being answered are looked at this often.
+const RUNNING_MS = 5000
 
 const token = takeToken(location, history)
 
@@ -21,9 +26,20 @@ const elements = {
   send: find("send", HTMLButtonElement),
   stop: find("stop", HTMLButtonElement),
 }
+const side = {
+  aside: find("sidebar", HTMLElement),
+  list: find("list", HTMLElement),
+  search: find("search", HTMLInputElement),
+  menu: find("menu", HTMLElement),
+  confirm: find("confirm", HTMLDialogElement),
+  opener: find("menu-button", HTMLButtonElement),
+  rest: [...document.querySelectorAll("body > :is(header, main, footer)")].filter((element) => element instanceof HTMLElement),
+}
 const page = document.body
 const models = find("models", HTMLSelectElement)
 const chat = createChat()
+/** The conversation that the address names. */
+let addressed = ""
 
 /** @template {HTMLElement} T @param {string} id @param {new () => T} type @returns {T} */
 function find(id, type) {
@@ -54,30 +70,137 @@ function start(markdown) {
   const announce = createAnnounce(find("announcer", HTMLElement))
   const follower = followScroll(find("scroller", HTMLElement), find("content", HTMLElement), find("jump", HTMLButtonElement))
 
-  /** @param {string} text */
-  function send(text) {
+  /** Do what begins an answer, and follow it. */
+  /** @template {unknown[]} Args @param {(...args: Args) => Promise<void>} deed @returns {(...args: Args) => void} */
+  const answering = (deed) => (...args) => {
     follower.toEnd()
     announce(texts.typing)
-    void chat.send(text)
+    void deed(...args)
   }
-
-  const draw = createView(find("messages", HTMLElement), { markdown, patch, highlight, announce, retry: () => void chat.retry() })
-  const composer = createComposer(elements, { send, stop: () => chat.stop() })
+  const send = answering((/** @type {string} */ text) => chat.send(text))
+  const decide = answering((/** @type {string} */ id, /** @type {"approve" | "deny"} */ decision) => chat.decide(id, decision))
+  const draw = createView(find("messages", HTMLElement), { markdown, patch, highlight, announce, decide, deeds: createDeeds(answering) })
+  const composer = createComposer(elements, { send, stop: () => void chat.stop() })
+  const list = startList(composer)
   const update = oncePerFrame(() => {
-    page.classList.toggle("empty", chat.messages.length === 0)
+    page.classList.toggle("empty", chat.messages.length === 0 && !chat.isOpening)
+    page.classList.toggle("loading", chat.isLoading)
     draw(chat.messages)
-    composer.update(chat.isLoading)
+    composer.update(chat.isLoading, chat.isOpening)
+    if (chat.unsent) composer.giveBack(chat.unsent)
+    chat.unsent = ""
+    showProblem()
+    list()
   })
-  chat.subscribe(update)
-  find("clear", HTMLButtonElement).addEventListener("click", () => {
-    chat.clear()
-    composer.focus()
+  chat.subscribe(() => {
+    noteAddress()
+    update()
   })
-  for (const [kind, examples] of Object.entries(texts.examples)) {
-    find("examples", HTMLElement).append(...examples.map((text) => example(text, kind, send)))
-  }
+  openAddress()
+  addEventListener("hashchange", () => {
+    openAddress()
+    follower.toEnd()
+  })
+  update()
+  const examples = Object.entries(texts.examples).flatMap(([kind, all]) => all.map((text) => example(text, kind, send)))
+  find("examples", HTMLElement).append(...examples)
   page.classList.add("ready")
   composer.focus()
+}
+
+/** What the reader can do with messages. */
+/** @param {(deed: (...args: any[]) => Promise<void>) => (...args: any[]) => void} answering */
+function createDeeds(answering) {
+  return {
+    retry: answering(() => chat.retry()),
+    continue: answering(() => chat.continue()),
+    regenerate: answering((id) => chat.regenerate(id)),
+    edit: answering((id, text) => chat.edit(id, text)),
+    selectBranch: (/** @type {string} */ id, /** @type {number} */ index) => void chat.selectBranch(id, index),
+  }
+}
+
+/** Join the list at the side to the chat; returns what keeps the two in step. */
+/** @param {ReturnType<typeof createComposer>} composer */
+function startList(composer) {
+  const conversations = new Conversations(() => drawList())
+  const sidebar = createSidebar(side, conversations, (id) => id === chat.conversationId && go(""))
+  let shown = ""
+  let timer = 0
+  /** @param {string} id */
+  function go(id) {
+    history.pushState(null, "", id ? addressOf(id) : location.pathname + location.search)
+    openAddress()
+  }
+  function drawList() {
+    const item = conversations.items.find(({ id }) => id === chat.conversationId)
+    const title = item?.title || chat.title
+    sidebar.update(chat.conversationId, chat.isLoading)
+    say("title", title)
+    document.title = title ? `${title} \u2013 ${texts.title}` : texts.title
+    clearTimeout(timer)
+    const isWaiting = conversations.items.some(({ id, isRunning }) => isRunning && id !== chat.conversationId)
+    if (isWaiting && !document.hidden) timer = setTimeout(() => void conversations.refresh(), RUNNING_MS)
+  }
+  find("clear", HTMLButtonElement).addEventListener("click", () => {
+    go("")
+    composer.focus()
+  })
+  onWake(() => {
+    chat.wake()
+    void conversations.refresh()
+  })
+  void conversations.refresh()
+  return () => {
+    const last = chat.messages.at(-1)
+    // The server gives a conversation its title when it begins to answer.
+    const state = `${chat.conversationId} ${chat.isLoading} ${last?.role === "assistant" && last.transcript.runId}`
+    if (state !== shown) void conversations.refresh()
+    if (state !== shown) drawList()
+    shown = state
+  }
+}
+
+/** Give a conversation that has just been made its address, at once: a reload must find it. */
+function noteAddress() {
+  if (chat.conversationId === addressed) return
+  addressed = chat.conversationId
+  history.replaceState(null, "", addressed ? addressOf(addressed) : location.pathname + location.search)
+}
+
+function openAddress() {
+  const id = new URLSearchParams(location.hash.slice(1)).get("c") ?? ""
+  addressed = id
+  if (id === chat.conversationId && id) return
+  if (id) void chat.open(id)
+  else chat.clear()
+}
+
+/** The tab may have been frozen, or the network away: both end connections without a word. */
+/** @param {() => void} wake */
+function onWake(wake) {
+  addEventListener("online", wake)
+  addEventListener("offline", showProblem)
+  addEventListener("pageshow", (event) => event.persisted && wake())
+  addEventListener("focus", wake)
+  document.addEventListener("visibilitychange", () => document.hidden || wake())
+}
+
+function showProblem() {
+  const { problem } = chat
+  const isAway = problem?.status === 0 && problem.code === "network"
+  const last = chat.messages.at(-1)
+  const isLost = last?.role === "assistant" && last.transcript.retry?.code === "network"
+  const words = problem && !isAway ? problem.message || `${texts.errors[problem.code] ?? texts.errors.internal}.` : ""
+  say("offline", navigator.onLine ? (isAway || isLost ? texts.reconnecting : "") : texts.offline)
+  say("problem", words)
+}
+
+/** @param {string} id @param {string} words */
+function say(id, words) {
+  const element = find(id, HTMLElement)
+  element.hidden = words === ""
+  setText(element, words)
 }
 
 /** @param {string} text @param {string} kind @param {(text: string) => void} send */
@@ -88,7 +211,6 @@ function example(text, kind, send) {
 }
 
 async function showModels() {
-  if (token && !(await openSession(token))) warn(texts.tokenRefused)
   const { list, needsToken } = await loadModels()
   if (!list) return warn(needsToken ? texts.auth : texts.noModels)
   fillPicker(models, list, (model) => {
@@ -101,5 +223,7 @@ async function showModels() {
 find("greeting", HTMLElement).textContent = texts.greeting
 find("demo", HTMLElement).textContent = texts.demo
 elements.input.placeholder = texts.placeholder
+// Nothing else can be asked for before the session is open.
+if (token && !(await openSession(token))) warn(texts.tokenRefused)
 void showModels()
 start(await loadMarkdown())

@@ -1,31 +1,29 @@
 /**
- * A chat without a page: keeps the messages, sends, stops and tries again. It owns the history (the stateless form of
- * `POST /api/chat`), and knows fetch, but no document, so another page can be built upon it:
+ * A chat without a page: opens a conversation, sends, stops, edits, tries again. The server keeps the messages (the
+ * stored form of `POST /api/chat`); this keeps what is shown of them, and the answer that is being written. It knows
+ * fetch, but no document, so another page can be built upon it:
  *
  *     const chat = createChat({ api: "" })
  *     chat.subscribe(() => draw(chat.messages))
  *     await chat.send("Hello")
  *
- * A try that fails on its way to the server or back before anything of the answer was seen is repeated, at most three
- * times; after that, once something was seen, or where the server itself gave up, the answer ends with an error and the
- * reader may call `retry`. Text is never doubled.
+ * What is sent is shown at once (`turns.js`). A lost connection is no error: `follow.js` takes it up where it was lost.
+ * Whoever has a document calls `wake` when its tab wakes.
  */
 
-import { createParser } from "./sse.js"
-import { EMPTY, answerText, isVisible, reduce } from "./transcript.js"
+import { Patience, createAsk, sleepFor } from "./api.js"
+import { Follower } from "./follow.js"
+import { Shown, canContinue } from "./shown.js"
+import { reduce } from "./transcript.js"
+import { Tree } from "./tree.js"
+import { Turns, newRun } from "./turns.js"
 
+/** @typedef {import("./api.js").Failure} Failure */
+/** @typedef {import("./api.js").Sleep} Sleep */
+/** @typedef {import("./shown.js").Message} Message */
 /** @typedef {import("./transcript.js").Transcript} Transcript */
 /** @typedef {import("./transcript.js").WireEvent} WireEvent */
-/** @typedef {import("./transcript.js").WireMessage} WireMessage */
-/**
- * How an attempt failed. One that the server reports in the stream is final: it tried again itself, as often as it may.
- *
- * @typedef {import("./transcript.js").Failure & { retryAfterMs?: number, isFinal?: boolean, messages?: WireMessage[] }} Failure
- */
-/** @typedef {{ id: string, role: "user", text: string }} UserMessage */
-/** @typedef {{ id: string, role: "assistant", transcript: Transcript }} AssistantMessage */
-/** @typedef {UserMessage | AssistantMessage} Message */
-/** @typedef {(ms: number, signal: AbortSignal) => Promise<void>} Sleep resolves early when `signal` is aborted */
+/** @typedef {import("./tree.js").Run} Run */
 
 /**
  * @typedef {object} Options
@@ -35,10 +33,10 @@ import { EMPTY, answerText, isVisible, reduce } from "./transcript.js"
  * @property {() => number} [now]
  */
 
-const DELAYS_MS = [1000, 2000, 4000]
+/** @typedef {{ run: Run, follower: Follower, base: Transcript, transcript: Transcript, count: number }} Live `count` of the messages that it left */
 
-// A server that asks for more patience than this is answered by the reader, not by a timer.
-const LONGEST_WAIT_MS = 30_000
+// After this long a stop has not reached the server.
+const STOP_MS = 5000
 
 /**
  * Create a chat.
@@ -52,67 +50,49 @@ export function createChat(options) {
 class Chat {
   /** The model to ask, "" for the server's default. */
   model = ""
+  /** "" before the first question of a new one. */
+  conversationId = ""
+  title = ""
   /** @type {readonly Message[]} */
   messages = []
-  /** What the next request will carry before its question. */
-  /** @type {readonly WireMessage[]} */
-  history = []
+  isOpening = false
+  /** What failed that is no answer: opening, stopping, deciding. @type {Failure | null} */
+  problem = null
+  /** A question that could not be asked where it was meant to be. */
+  unsent = ""
 
-  /** @type {Required<Options>} */
   #options
-  /** @type {AbortController | null} */
-  #running = null
-  /** The question that `retry` asks again, with the history before it. */
-  /** @type {{ text: string, before: readonly WireMessage[] }} */
-  #question = { text: "", before: [] }
-  #lastId = 0
+  #ask
+  #patience
+  #turns
+  #shown
+  #tree = new Tree()
+  #leafId = ""
+  /** @type {Live | null} */
+  #live = null
+  /** Changes with the conversation: what was asked for another one is not for this. */
+  #visit = {}
+  #isLoaded = true
   /** @type {Set<() => void>} */
   #listeners = new Set()
 
   /** @param {Options} [options] */
   constructor({ api = "", fetch = (...args) => globalThis.fetch(...args), sleep = sleepFor, now = Date.now } = {}) {
     this.#options = { api, fetch, sleep, now }
+    this.#ask = createAsk(api, fetch)
+    this.#patience = new Patience(sleep)
+    this.#turns = new Turns({ api, fetch, now })
+    this.#shown = new Shown((id) => this.#turns.key(id))
   }
 
   get isLoading() {
-    return this.#running !== null
+    return this.#live !== null
   }
 
   /** Why the last answer failed, or null. */
   get error() {
-    return this.#transcript.error
-  }
-
-  /** Ask a question; the promise resolves when its answer has ended, in whatever way. */
-  /** @param {string} text */
-  async send(text) {
-    if (this.isLoading || text.trim() === "") return
-    this.#question = { text, before: this.history }
-    this.messages = [...this.messages, { id: this.#nextId(), role: "user", text }]
-    await this.#answer()
-  }
-
-  /** Ask the last question again, in place of its answer. */
-  async retry() {
-    if (this.isLoading || this.messages.at(-1)?.role !== "assistant") return
-    this.messages = this.messages.slice(0, -1)
-    await this.#answer()
-  }
-
-  /** End the answer that is being written; what was seen of it stays. */
-  stop() {
-    if (!this.#running) return
-    this.#apply({ type: "done", outcome: "stopped" })
-    this.#running.abort()
-  }
-
-  /** Begin a new conversation. */
-  clear() {
-    this.#running?.abort()
-    this.#running = null
-    this.messages = []
-    this.history = []
-    this.#notify()
+    const last = this.messages.at(-1)
+    return last?.role === "assistant" ? last.transcript.error : null
   }
 
   /** Call `listener` after every change; returns the way to end it. */
@@ -122,87 +102,329 @@ class Chat {
     return () => void this.#listeners.delete(listener)
   }
 
-  async #answer() {
-    const controller = new AbortController()
-    this.#running = controller
-    this.messages = [...this.messages, { id: this.#nextId(), role: "assistant", transcript: EMPTY }]
-    this.history = [...this.#question.before, { role: "user", content: this.#question.text }]
-    this.#notify()
-    await this.#untilAnswered(controller.signal)
-    // Another conversation may have begun meanwhile; this one then has no place to end in.
-    if (this.#running !== controller) return
-    this.#running = null
-    this.history = [...this.history, ...newMessages(this.#transcript)]
+  /** Begin a new conversation; an answer that is being written goes on in its own. */
+  clear() {
+    this.#enter("")
     this.#notify()
   }
 
-  /** @param {AbortSignal} signal */
-  async #untilAnswered(signal) {
-    for (let attempt = 0; ; attempt++) {
-      const failure = await this.#attempt(signal)
-      if (signal.aborted || !failure) return
-      const delayMs = delayBefore(attempt, failure, this.#transcript)
-      if (delayMs === null) return this.#apply({ ...failure, type: "error" })
-      this.#apply({ type: "retry", code: failure.code, delayMs })
-      this.#notify()
-      await this.#options.sleep(delayMs, signal)
-      if (signal.aborted) return
-    }
+  /** Show a conversation; the promise resolves when it is there. */
+  /** @param {string} conversationId */
+  async open(conversationId) {
+    this.#enter(conversationId)
+    this.isOpening = true
+    this.#notify()
+    await this.#load()
   }
 
-  /** Run one request to its end; return how it failed, or null where it ended well. */
-  /** @param {AbortSignal} signal @returns {Promise<Failure | null>} */
-  async #attempt(signal) {
-    const { api, fetch } = this.#options
-    const body = JSON.stringify({ messages: this.history, ...(this.model && { model: this.model }) })
-    const headers = { "Content-Type": "application/json" }
-    try {
-      const response = await fetch(`${api}/api/chat`, { method: "POST", headers, body, signal })
-      return response.ok ? await this.#follow(response, signal) : await failureOf(response)
-    } catch (error) {
-      return lostConnection(error)
-    }
+  /** The tab or the network is back: look whether the connection lives, and what others changed meanwhile. */
+  wake() {
+    this.#patience.wake()
+    if (this.#live) this.#live.follower.wake()
+    else if (this.conversationId && this.#isLoaded) void this.#load()
   }
 
-  /** @param {Response} response @param {AbortSignal} signal @returns {Promise<Failure | null>} */
-  async #follow(response, signal) {
-    /** @type {Failure | null} */
-    let failure = null
-    let hasEnded = false
-    const parser = createParser((frame) => {
-      const event = parseEvent(frame.data)
-      if (!event || hasEnded || signal.aborted) return
-      hasEnded = event.type === "done" || event.type === "error"
-      if (event.type !== "error") return this.#apply(event)
-      const messages = Array.isArray(event.messages) ? { messages: event.messages } : {}
-      failure = { ...failureFrom(event), ...messages, retryable: Boolean(event.retryable), isFinal: true }
-    })
-    const reader = response.body?.getReader()
-    while (reader && !hasEnded) {
-      const { value, done } = await reader.read()
-      if (done) break
-      parser.feed(value)
-      if (!signal.aborted) this.#notify()
-    }
-    await reader?.cancel()
-    return hasEnded ? failure : lostConnection()
+  /** Ask a question; the promise resolves when its answer has ended, in whatever way. */
+  /** @param {string} text */
+  async send(text) {
+    // What did not reach the server stays beside it.
+    await this.#begin(text, this.#turns.asking(this.#leafId)?.node?.parentId ?? this.#leafId)
   }
 
-  get #transcript() {
+  /** Ask another question in place of this one, which stays as a branch. */
+  /** @param {string} messageId @param {string} text */
+  async edit(messageId, text) {
+    const message = this.#find(messageId)
+    if (message?.role === "user") await this.#begin(text, message.parentId)
+  }
+
+  /** Ask for another answer; this one stays as a branch. */
+  /** @param {string} [messageId] the answer's, the last one's by default */
+  async regenerate(messageId) {
+    const message = messageId ? this.#find(messageId) : this.messages.at(-1)
+    if (message?.role !== "assistant") return
+    await (this.#turns.get(message.lastRunId) ? this.retry() : this.#begin(null, message.parentId))
+  }
+
+  /** Go on with an answer that broke off. */
+  async continue() {
     const last = this.messages.at(-1)
-    return last?.role === "assistant" ? last.transcript : EMPTY
+    if (last?.role === "assistant" && canContinue(last)) await this.#begin(null, last.lastId)
   }
 
-  /** @param {WireEvent} event */
-  #apply(event) {
+  /** Ask once more where an answer failed. What the server may have taken is sent as the same turn. */
+  async retry() {
+    const last = this.messages.at(-1)
+    if (this.isLoading || last?.role !== "assistant") return
+    const turn = this.#turns.get(last.lastRunId)
+    const run = this.#tree.runs.get(last.lastRunId)
+    if (turn) {
+      turn.run = { ...turn.run, model: this.model, state: "running", error: null }
+      this.#tree.set(turn.run)
+      return this.#followTail()
+    }
+    // It may have gone on without us.
+    if (run?.isLost) return this.#load()
+    await this.#begin(null, last.lastId ? last.parentId : (run?.parentId ?? ""))
+  }
+
+  /** Show another branch beside this message, and keep it as the one that is shown. */
+  /** @param {string} messageId @param {number} index */
+  async selectBranch(messageId, index) {
+    const message = this.#find(messageId)
+    const child = message && this.#tree.children(message.parentId)[index]
+    if (!child) return
+    this.#leave()
+    this.#leafId = child.nodeId ? this.#tree.deepest(child.nodeId) : message.parentId
+    this.#show()
+    const leafId = this.#turns.real(this.#leafId)
+    // Where this does not arrive the branch is shown all the same.
+    if (this.conversationId && !this.#turns.asking(leafId)) void this.#ask("PATCH", this.#path(), { leafId })
+    await this.#followTail()
+  }
+
+  /** Stop the answer that is being written. What came of it is told by the run itself, and by the server's receipt. */
+  async stop() {
+    const live = this.#live
+    if (!live) return
+    const { follower, transcript } = live
+    // The server has stopped it, and only its last word does not come.
+    if (transcript.isStopping) return void (transcript.receipt && follower.giveUp())
+    this.problem = null
+    this.#apply(live, { type: "stopping", isStopping: true })
+    this.#drawLive(live)
+    if (!follower.runId) follower.hurry()
+    const runId = await this.#within(follower.known)
+    const answer = runId ? await this.#within(this.#ask("POST", `/api/runs/${runId}/stop`, {})) : null
+    if (answer?.value) this.#apply(live, { type: "receipt", receipt: answer.value })
+    else if (this.#live === live && (!runId || live.transcript.retry)) follower.giveUp()
+    else if (this.#live === live) {
+      this.#apply(live, { type: "stopping", isStopping: false })
+      this.problem = { code: "stop", message: "", retryable: true, status: 0 }
+    }
+    this.#drawLive(live)
+  }
+
+  /** Decide on a call that waits for it. The answer goes on when all are decided. */
+  /** @param {string} toolCallId @param {"approve" | "deny"} decision */
+  async decide(toolCallId, decision) {
+    const run = [...this.#tree.runs.values()].findLast(({ approvals }) => approvals.some(isOpen))
+    if (!run || this.isLoading) return
+    const visit = this.#visit
+    this.problem = null
+    this.#setApproval(run, toolCallId, { isSending: true })
+    const path = `/api/runs/${this.#turns.real(run.id)}/approvals`
+    const { value, failure } = await this.#ask("POST", path, { decisions: [{ toolCallId, decision }] })
+    if (visit !== this.#visit) return
+    this.#setApproval(this.#tree.runs.get(run.id) ?? run, toolCallId, failure ? { isSending: false } : { isSending: false, decision })
+    if (failure) return this.#complain(failure)
+    if (!value.runId) return
+    const parentId = this.#tree.lastOf(run.id)
+    this.#tree.set(newRun(value.runId, parentId, run.model))
+    this.#leafId = parentId
+    await this.#followTail()
+
+    /** @param {import("./tree.js").Approval} approval */
+    function isOpen(approval) {
+      return approval.toolCallId === toolCallId && !approval.decision && !approval.isSending
+    }
+  }
+
+  /** @param {string} conversationId */
+  #enter(conversationId) {
+    this.#leave()
+    this.#visit = {}
+    this.conversationId = conversationId
+    this.title = ""
+    this.#tree = new Tree()
+    this.#turns.clear()
+    this.#leafId = ""
+    this.#isLoaded = conversationId === ""
+    this.isOpening = false
+    this.problem = null
+    this.#patience.failures = 0
+    this.#patience.wake()
+    this.messages = []
+  }
+
+  #leave() {
+    this.#live?.follower.leave()
+    this.#live = null
+  }
+
+  /** Read the conversation, for as long as the server cannot be reached. */
+  async #load() {
+    const visit = this.#visit
+    this.#isLoaded = false
+    while (true) {
+      const { value, failure } = await this.#ask("GET", this.#path())
+      if (visit !== this.#visit) return
+      if (value && !this.#live) this.#take(value)
+      const isOver = !failure || this.#live || (failure.status > 0 && failure.status < 500)
+      if (failure?.status === 404 && this.messages.length === 0) this.#enter("")
+      this.problem = failure && !this.#live ? failure : null
+      if (isOver) break
+      this.#notify()
+      await this.#patience.wait(this.#patience.next())
+      if (visit !== this.#visit) return
+    }
+    this.#patience.failures = 0
+    this.#isLoaded = true
+    this.isOpening = false
+    void this.#followTail()
+  }
+
+  /** Show a conversation as the server has it, and what has not reached the server yet. */
+  /** @param {any} conversation */
+  #take(conversation) {
+    const turns = this.#turns
+    const tree = Tree.from(conversation)
+    for (const { node, run } of turns.all()) {
+      if (node) tree.add({ ...node, parentId: turns.real(node.parentId ?? "") })
+      tree.set(node ? run : { ...run, parentId: turns.real(run.parentId ?? "") })
+    }
+    this.#tree = tree
+    this.title = conversation.title
+    if (!turns.asking(this.#leafId)) this.#leafId = conversation.leafId ?? ""
+    if (!tree.tail(this.#leafId)) this.#leafId = tree.deepest(this.#leafId)
+  }
+
+  /** Begin a turn below a message: with a question, or without for an answer to what is there. */
+  /** @param {string | null} text @param {string} parentId */
+  async #begin(text, parentId) {
+    if (this.isLoading || this.isOpening || text?.trim() === "") return
+    const { node, run } = this.#turns.begin(this.conversationId, text, parentId, this.model)
+    if (node) this.#tree.add(node)
+    this.#tree.set(run)
+    this.#leafId = run.parentId ?? ""
+    this.problem = null
+    await this.#followTail()
+  }
+
+  /** Follow the run at the end of what is shown, if it is running, to its end. */
+  async #followTail() {
+    const run = this.#tree.tail(this.#leafId)
+    if (run?.state !== "running" || this.#live) return this.#show()
+    this.#show()
     const last = this.messages.at(-1)
     if (last?.role !== "assistant") return
-    const transcript = reduce(last.transcript, { ...event, at: this.#options.now() })
-    this.messages = this.messages.with(-1, { ...last, transcript })
+    const turn = this.#turns.get(run.id)
+    const around = {
+      ...this.#options,
+      apply: (/** @type {WireEvent} */ event) => this.#apply(live, event),
+      changed: () => this.#drawLive(live),
+    }
+    const visit = this.#visit
+    const onConversation = (/** @type {string} */ id) => {
+      if (visit !== this.#visit) return
+      this.conversationId = id
+      this.#notify()
+    }
+    const begin = turn && ((/** @type {AbortSignal} */ signal) => this.#turns.request(turn, signal, onConversation))
+    const follower = new Follower(around, turn ? "" : this.#turns.real(run.id), begin)
+    /** @type {Live} */
+    const live = { run, follower, base: last.base, transcript: last.transcript, count: 0 }
+    this.#live = live
+    this.#notify()
+    const failure = await follower.run()
+    if (this.#live === live) this.#settle(live, failure)
   }
 
-  #nextId() {
-    return `m${++this.#lastId}`
+  /** Note how a run ended: by itself, or by a failure to follow it. */
+  /** @param {Live} live @param {Failure | null} failure */
+  #settle(live, failure) {
+    if (failure?.status === 409) return this.#withdraw(live, failure)
+    const turn = this.#turns.get(live.run.id)
+    // Only a reader who stops gives up what cannot be reached.
+    if (failure?.status === 0 && live.transcript.receipt) this.#apply(live, { type: "done", outcome: "stopped" })
+    else if (failure) this.#apply(live, { ...failure, type: "error", ...(failure.status === 0 && { code: "unreachable" }) })
+    const { outcome, finishReason, usage, error, parts, messages } = live.transcript
+    const run = { ...live.run, outcome, finishReason, usage, error, approvals: parts.flatMap(approvalOf), isLost: failure !== null && !turn }
+    live.run = { ...run, state: "ended" }
+    live.count = failure ? 0 : (messages ?? []).length
+    this.#leafId = this.#tree.keep(live.run, failure ? [] : (messages ?? []))
+    this.#tree.set(live.run)
+    if (turn && failure) {
+      turn.run = live.run
+      // What was refused was not taken, so it may be another turn, of another model.
+      if (failure.status > 0) turn.body = ""
+    }
+    this.#live = null
+    this.#drawLive(live)
+  }
+
+  /** The conversation has changed meanwhile: show how, and give back what was written. */
+  /** @param {Live} live @param {Failure} failure */
+  #withdraw(live, failure) {
+    const { node } = this.#turns.get(live.run.id) ?? {}
+    this.unsent = node ? node.content[0].text : ""
+    this.#turns.drop(live.run.id)
+    this.#live = null
+    this.#leafId = ""
+    void this.#load().then(() => this.#complain(failure))
+  }
+
+  /** @param {Live} live @param {WireEvent} event */
+  #apply(live, event) {
+    if (event.type === "start") {
+      live.run = { ...live.run, messageId: event.messageId ?? "" }
+      this.#turns.confirm(live.run.id, event)
+    }
+    live.transcript = reduce(live.transcript, { ...event, at: this.#options.now(), base: live.base })
+  }
+
+  /** Show what is new of an answer: the last one alone while it is written. */
+  /** @param {Live} live */
+  #drawLive(live) {
+    const last = this.messages.at(-1)
+    if (this.#live === live && last?.role === "assistant") {
+      this.messages = this.messages.with(-1, { ...last, transcript: live.transcript })
+      return this.#notify()
+    }
+    if (live.run.state !== "ended" || !this.#tree.runs.has(live.run.id)) return
+    this.#shown.note(live.run, live.count, live.base, live.transcript)
+    this.#show()
+  }
+
+  #show() {
+    this.messages = this.#shown.messages(this.#tree, this.#leafId)
+    if (this.#live) this.#drawLive(this.#live)
+    else this.#notify()
+  }
+
+  /** @param {Run} run @param {string} toolCallId @param {Partial<import("./tree.js").Approval>} change */
+  #setApproval(run, toolCallId, change) {
+    const approvals = run.approvals.map((one) => (one.toolCallId === toolCallId ? { ...one, ...change } : one))
+    const changed = { ...run, approvals }
+    this.#tree.set(changed)
+    this.#shown.decide(changed, { type: "decision", ...approvals.find((one) => one.toolCallId === toolCallId) })
+    this.#show()
+  }
+
+  /** Say what failed; where others were faster, show what they did. */
+  /** @param {Failure} failure */
+  async #complain(failure) {
+    if (failure.status === 404 || failure.status === 409) await this.#load()
+    this.problem = failure
+    this.#notify()
+  }
+
+  /** @template T @param {Promise<T>} promise @returns {Promise<T | null>} null where it takes too long */
+  async #within(promise) {
+    const timer = new AbortController()
+    const late = this.#options.sleep(STOP_MS, timer.signal).then(() => null)
+    const first = await Promise.race([promise, late])
+    timer.abort()
+    return first
+  }
+
+  #path() {
+    return `/api/conversations/${encodeURIComponent(this.conversationId)}`
+  }
+
+  /** @param {string} messageId */
+  #find(messageId) {
+    return this.messages.find(({ id }) => id === messageId)
   }
 
   #notify() {
@@ -210,65 +432,8 @@ class Chat {
   }
 }
 
-/** Return how long to wait before the next attempt, or null where there must be none. */
-/** @param {number} attempt @param {Failure} failure @param {Transcript} transcript */
-function delayBefore(attempt, failure, transcript) {
-  if (!failure.retryable || failure.isFinal || isVisible(transcript) || attempt >= DELAYS_MS.length) return null
-  const delayMs = Math.max(DELAYS_MS[attempt], failure.retryAfterMs ?? 0)
-  return delayMs > LONGEST_WAIT_MS ? null : delayMs
-}
-
-/** Return what a run leaves in the history: its messages, or as much of the answer as was seen. */
-/** @param {Transcript} transcript @returns {WireMessage[]} */
-function newMessages(transcript) {
-  if (transcript.messages) return transcript.messages
-  const content = answerText(transcript)
-  return content === "" ? [] : [{ role: "assistant", content }]
-}
-
-/** @param {string} data @returns {WireEvent | null} */
-function parseEvent(data) {
-  try {
-    const event = JSON.parse(data)
-    return typeof event?.type === "string" ? event : null
-  } catch {
-    return null
-  }
-}
-
-/** @param {Response} response @returns {Promise<Failure>} */
-async function failureOf(response) {
-  const body = await response.json().catch(() => null)
-  const retryAfter = Number(response.headers.get("Retry-After") ?? Number.NaN)
-  const canRetry = (response.status === 429 || response.status === 503) && retryAfter >= 0
-  return {
-    ...failureFrom(body?.error ?? { code: "internal", message: `HTTP ${response.status}` }),
-    retryable: canRetry,
-    ...(canRetry && { retryAfterMs: retryAfter * 1000 }),
-  }
-}
-
-/** @param {Record<string, unknown>} error */
-function failureFrom({ code, message, requestId }) {
-  const id = requestId ? { requestId: String(requestId) } : {}
-  return { code: String(code ?? "internal"), message: String(message ?? ""), ...id }
-}
-
-/** @param {unknown} [cause] @returns {Failure} */
-function lostConnection(cause) {
-  // fetch and the reader of its body report every loss as a TypeError, an abort as an AbortError.
-  const isAbort = cause instanceof Error && cause.name === "AbortError"
-  if (cause === undefined || isAbort || cause instanceof TypeError) return { code: "network", message: "", retryable: true }
-  return { code: "internal", message: String(cause), retryable: false }
-}
-
-/** @type {Sleep} */
-function sleepFor(ms, signal) {
-  return new Promise((resolve) => {
-    const timer = setTimeout(resolve, ms)
-    signal.addEventListener("abort", () => {
-      clearTimeout(timer)
-      resolve()
-    })
-  })
+/** @param {import("./transcript.js").Part} part @returns {import("./tree.js").Approval[]} */
+function approvalOf(part) {
+  if (part.kind !== "tool" || part.state !== "waiting") return []
+  return [{ toolCallId: part.id, toolName: part.name, input: part.input, wants: part.wants, decision: null }]
 }

@@ -48,6 +48,7 @@ class Composer {
   #elements
   #send
   #isLoading = false
+  #isOpening = false
 
   /** @param {Elements} elements @param {(text: string) => void} send */
   constructor(elements, send) {
@@ -58,7 +59,7 @@ class Composer {
   submit() {
     const { input } = this.#elements
     const text = input.value
-    if (this.#isLoading || text.trim() === "") return
+    if (input.disabled || text.trim() === "") return
     input.value = ""
     this.resize()
     this.#send(text)
@@ -66,7 +67,7 @@ class Composer {
 
   resize() {
     const { input, send } = this.#elements
-    send.disabled = this.#isLoading || input.value.trim() === ""
+    send.disabled = input.disabled || input.value.trim() === ""
     // Where the field grows by itself, nothing is measured.
     if (CSS.supports("field-sizing", "content")) return
     input.style.height = "auto"
@@ -78,12 +79,22 @@ class Composer {
     if (matchMedia("(pointer: fine)").matches) this.#elements.input.focus()
   }
 
-  /** @param {boolean} isLoading */
-  update(isLoading) {
-    if (isLoading === this.#isLoading) return
+  /** Put a text back that could not be sent. */
+  /** @param {string} text */
+  giveBack(text) {
+    const { input } = this.#elements
+    input.value ||= text
+    this.resize()
+  }
+
+  /** @param {boolean} isLoading whether an answer is @param {boolean} isOpening whether a conversation is */
+  update(isLoading, isOpening) {
+    if (isLoading === this.#isLoading && isOpening === this.#isOpening) return
     const { input, send, stop } = this.#elements
+    const wasLoading = this.#isLoading
     this.#isLoading = isLoading
-    input.disabled = isLoading
+    this.#isOpening = isOpening
+    input.disabled = isLoading || isOpening
     input.placeholder = isLoading ? texts.placeholderLoading : texts.placeholder
     stop.hidden = !isLoading
     send.hidden = isLoading
@@ -91,6 +102,6 @@ class Composer {
     // A disabled field loses the focus; it does not go to Stop, where a second Enter would press it. It comes back
     // unless the reader is elsewhere: in another element, or selecting text, which a focus would undo.
     const isElsewhere = document.activeElement !== document.body || document.getSelection()?.type === "Range"
-    if (!isLoading && !isElsewhere) this.focus()
+    if (wasLoading && !input.disabled && !isElsewhere) this.focus()
   }
 }

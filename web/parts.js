@@ -21,6 +21,7 @@ import { texts } from "./texts.js"
  * @property {ReturnType<typeof import("./dom.js").createPatch>} patch
  * @property {import("./highlight.js").Highlight} highlight
  * @property {(text: string) => void} announce
+ * @property {(toolCallId: string, decision: "approve" | "deny") => void} decide
  */
 
 /** @typedef {{ element: HTMLElement, update: (part: any) => void }} PartView */
@@ -67,7 +68,7 @@ function createReasoning() {
     element,
     update(/** @type {ReasoningPart} */ part) {
       const seconds = Math.round((part.endedAt - part.startedAt) / 1000)
-      const past = seconds > 0 ? texts.thought(seconds) : texts.thoughtBriefly
+      const past = seconds > 0 ? texts.thought(seconds) : part.startedAt ? texts.thoughtBriefly : texts.thoughts
       element.dataset.open = String(part.isOpen)
       setText(summary, part.isOpen ? texts.thinking : past)
       setText(text, part.text)
@@ -87,7 +88,7 @@ function createNotice() {
 }
 
 /** @param {Tools} tools @returns {PartView} */
-function createTool({ highlight, announce }) {
+function createTool({ highlight, announce, decide }) {
   const name = make("span", { class: "tool-name" })
   const state = make("span", { class: "tool-state" })
   const duration = make("span", { class: "tool-duration" })
@@ -96,25 +97,53 @@ function createTool({ highlight, announce }) {
   const progress = section(texts.toolProgress)
   const result = section(texts.toolResult)
   const summary = make("summary", {}, mark, name, state, duration)
-  const body = make("div", { class: "tool-body" }, input.element, progress.element, result.element)
+  const choice = createChoice(decide)
+  const body = make("div", { class: "tool-body" }, input.element, progress.element, result.element, choice.element)
   const element = make("details", { class: "tool", open: "" }, summary, body)
   const paintInput = createPaint(input.text, highlight)
   const paintResult = createPaint(result.text, highlight)
   return {
     element,
     update(/** @type {ToolPart} */ part) {
-      const known = element.dataset.state
+      const known = state.textContent
+      const words = part.state === "waiting" && part.wants === "result" ? texts.toolElsewhere : texts.toolState[part.state]
       element.dataset.state = part.state
       setText(name, part.name)
-      setText(state, texts.toolState[part.state])
-      setText(duration, part.durationMs === null ? "" : texts.duration(part.durationMs))
+      setText(state, words)
+      setText(duration, part.durationMs === null || part.state === "denied" ? "" : texts.duration(part.durationMs))
       input.show(part.inputText !== "" || part.input !== undefined)
       paintInput(part.input === undefined ? part.inputText : pretty(part.input), "json")
       progress.show(part.progress.length > 0)
       setText(progress.text, part.progress.join("\n"))
       result.show(part.result !== "")
       paintResult(part.result, /^\s*[[{]/.test(part.result) ? "json" : "")
-      if (known !== part.state) announce(`${part.name}: ${texts.toolState[part.state]}`)
+      choice.update(part)
+      if (part.state === "waiting") element.open = true
+      if (known !== words) announce(`${part.name}: ${words}`)
+    },
+  }
+}
+
+/** The question whether a tool may run. */
+/** @param {Tools["decide"]} decide */
+function createChoice(decide) {
+  let id = ""
+  const buttons = /** @type {const} */ (["approve", "deny"]).map((decision) => {
+    const button = make("button", { type: "button", class: decision }, texts[decision])
+    button.addEventListener("click", () => decide(id, decision))
+    return button
+  })
+  const question = make("span", {}, texts.approvalQuestion)
+  const element = make("div", { class: "choice", hidden: "" }, question, ...buttons)
+  return {
+    element,
+    /** @param {ToolPart} part */
+    update(part) {
+      id = part.id
+      element.hidden = part.state !== "waiting" || part.wants !== "decision"
+      buttons[0].setAttribute("aria-label", texts.approveLabel(part.name))
+      buttons[1].setAttribute("aria-label", texts.denyLabel(part.name))
+      for (const button of buttons) button.disabled = part.isSending
     },
   }
 }

@@ -112,8 +112,8 @@ function listen(scroller, content, follower) {
     const selection = document.getSelection()
     if (selection?.type === "Range" && content.contains(selection.anchorNode)) up()
   })
-  // What unfolds is to be read where it is.
+  // What unfolds, is edited or replaced is to be read where it is.
   content.addEventListener("click", (event) => {
-    if (event.target instanceof Element && event.target.closest("summary")) follower.leave()
+    if (event.target instanceof Element && event.target.closest("summary, .edit, .branches")) follower.leave()
   })
 }

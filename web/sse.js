@@ -14,16 +14,19 @@
 /** @typedef {{ id: string, event: string, data: string }} Frame */
 
 /**
- * Create a parser that calls `onFrame` for every whole event.
+ * Create a parser that calls `onFrame` for every whole event, and `onId` for a block that names an id and no data: to the
+ * standard that is no event, to us a number that is accounted for.
  *
  * @param {(frame: Frame) => void} onFrame
+ * @param {(id: string) => void} [onId]
  */
-export function createParser(onFrame) {
-  return new Parser(onFrame)
+export function createParser(onFrame, onId) {
+  return new Parser(onFrame, onId)
 }
 
 class Parser {
   #onFrame
+  #onId
   /** Holds back a character that is cut in two, and drops one BOM at the start of the stream. */
   #decoder = new TextDecoder()
   /** Pieces of a line whose end has not come. Joined once: adding to one string per chunk is quadratic. */
@@ -39,10 +42,12 @@ class Parser {
   #event = ""
   /** Not reset by an event: it is the id that a reconnecting client sends. */
   #id = ""
+  #hasId = false
 
-  /** @param {(frame: Frame) => void} onFrame */
-  constructor(onFrame) {
+  /** @param {(frame: Frame) => void} onFrame @param {(id: string) => void} [onId] */
+  constructor(onFrame, onId) {
     this.#onFrame = onFrame
+    this.#onId = onId
   }
 
   /** @param {Uint8Array} bytes */
@@ -83,11 +88,16 @@ class Parser {
     const value = colon === -1 ? "" : line.slice(colon + (line[colon + 1] === " " ? 2 : 1))
     if (name === "data") this.#data.push(value)
     else if (name === "event") this.#event = value
-    else if (name === "id" && !value.includes("\0")) this.#id = value
+    else if (name === "id" && !value.includes("\0")) {
+      this.#id = value
+      this.#hasId = true
+    }
   }
 
   #dispatch() {
     if (this.#data.length > 0) this.#onFrame({ id: this.#id, event: this.#event || "message", data: this.#data.join("\n") })
+    else if (this.#hasId) this.#onId?.(this.#id)
+    this.#hasId = false
     this.#data = []
     this.#event = ""
   }

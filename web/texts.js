@@ -24,18 +24,63 @@ export const texts = {
   thinking: "Thinking\u2026",
   thought: /** @param {number} seconds */ (seconds) => `Thought for ${seconds} s`,
   thoughtBriefly: "Thought for a moment",
+  thoughts: "Thoughts",
+  offline: "You are offline. What is missing comes by itself when you are back.",
+  reconnecting: "The server cannot be reached, trying again\u2026",
+
+  conversations: "Conversations",
+  untitled: "New chat",
+  today: "Today",
+  yesterday: "Yesterday",
+  lastWeek: "Last 7 days",
+  found: "Found",
+  more: "Show more",
+  noList: "The list could not be loaded.",
+  noConversations: "Nothing here yet.",
+  notFound: "Nothing was found.",
+  running: "Being answered",
+  menuOf: /** @param {string} title */ (title) => `What to do with ${title}`,
+  renameLabel: "Title",
+  deleteQuestion: /** @param {string} title */ (title) => `Delete \u201c${title}\u201d? This cannot be undone.`,
+
   typing: "The assistant is answering",
   copy: "Copy",
   copied: "Copied",
   copyCode: "Copy code",
   retry: "Retry",
+  edit: "Edit",
+  editLabel: "Edit your message",
+  save: "Send",
+  cancel: "Cancel",
+  regenerate: "Regenerate",
+  continue: "Continue",
+  previous: "Previous branch",
+  next: "Next branch",
+  branch: /** @param {number} number @param {number} count */ (number, count) => `${number} / ${count}`,
+  branchLabel: /** @param {number} number @param {number} count */ (number, count) => `Branch ${number} of ${count}`,
+  stopping: "Stopping\u2026",
+  stop: "Stop",
   requestId: /** @param {string} id */ (id) => `Request ${id}`,
   tryingAgain: /** @param {string} what @param {number} seconds */ (what, seconds) => `${what}, trying again in ${seconds} s`,
 
   toolArguments: "Arguments",
   toolProgress: "Progress",
   toolResult: "Result",
-  toolState: { running: "Running", done: "Done", failed: "Failed", stopped: "Stopped" },
+  toolState: {
+    running: "Running",
+    waiting: "Waits for your approval",
+    approved: "Approved",
+    done: "Done",
+    failed: "Failed",
+    denied: "Denied",
+    stopped: "Stopped",
+  },
+  toolElsewhere: "Waits for its result",
+  approve: "Approve",
+  deny: "Deny",
+  approveLabel: /** @param {string} name */ (name) => `Approve ${name}`,
+  denyLabel: /** @param {string} name */ (name) => `Deny ${name}`,
+  approvalQuestion: "May this run with the arguments above?",
   duration: /** @param {number} ms */ (ms) => (ms < 1000 ? `${Math.round(ms)} ms` : `${(ms / 1000).toFixed(1)} s`),
 
   image: /** @param {string} host @param {string} alt */ (host, alt) => `Image from ${host}${alt && ": "}${alt}`,
@@ -46,9 +91,8 @@ export const texts = {
   /** Endings that are worth a word; `completed` and `stop` are not. */
   /** @type {Record<string, string>} */
   endings: {
-    stopped: "Stopped.",
     limit: "Stopped: the limit of turns was reached.",
-    paused: "Paused: a tool waits for an approval.",
+    paused: "Paused: a tool waits for a decision.",
     interrupted: "Interrupted: the server stopped before the answer was complete.",
     length: "Cut off: the model reached its limit of output tokens.",
     refusal: "The model declined to answer.",
@@ -56,10 +100,23 @@ export const texts = {
     context_overflow: "Cut off: the conversation is too long for this model.",
   },
 
+  /** What a stop came to: in how many ms the provider's connection was closed, and what had been written by then. */
+  /** @param {number | null | undefined} closedMs @param {number | null} tokens @param {boolean} isEstimated */
+  stopped: (closedMs, tokens, isEstimated) => {
+    const closed = closedMs === undefined ? "" : closedMs === null ? "no request to the model was open" : `the model's connection was closed in ${Math.round(closedMs)} ms`
+    const written = tokens === null ? "" : `${isEstimated ? "about " : ""}${tokens} tokens written`
+    const facts = [closed, written].filter(Boolean).join(", ")
+    return facts ? `Stopped: ${facts}.` : "Stopped."
+  },
+
   /** What went wrong, where the server sent no words of its own, and before "trying again in 2 s". */
   /** @type {Record<string, string>} */
   errors: {
     network: "The connection was lost",
+    unreachable: "The server could not be reached, so it may not have stopped",
+    stop: "Stop did not reach the server",
+    not_found: "It is no longer on the server",
+    conflict: "It was changed elsewhere meanwhile",
     overloaded: "Overloaded",
     rate_limit: "Too many requests",
     timeout: "No answer in time",

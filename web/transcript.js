@@ -1,19 +1,24 @@
 /**
  * Folds the events of one run into what the reader sees of it: `transcript = reduce(transcript, event)`.
  *
- *     run = start (reasoning | text | tool | turn | notice)* (done | error)
+ *     run = start (reasoning | text | tool | approval | turn | notice)* (done | error)
  *
  * A transcript is a value: an event makes a new one and shares with the old what did not change, so a view can compare
  * parts by identity. An event of an unknown type leaves it as it is. There is no clock here: `chat.js` stamps the
- * events with `at`, which is how long reasoning took. Two events are the client's own: `retry` (nothing was shown yet,
- * the next try comes in `delayMs`) and a `done` without messages, when the reader stopped the run.
+ * events with `at`, which is how long reasoning took. A run that goes on where another paused or broke off is folded
+ * onto that one's transcript. A finished run is stored as messages; `eventsOf` says again what happened in it, so what
+ * was live and what was loaded look the same.
+ *
+ * Some events are the client's own: `wait` (the connection is lost, the next try comes in `delayMs`), `connected`,
+ * `stopping` and `receipt` (the reader stopped the run), `decision` (on a call that needs approval).
  */
 
 /**
  * @typedef {{ kind: "text", text: string, isOpen: boolean }} TextPart
  * @typedef {{ kind: "reasoning", text: string, isOpen: boolean, startedAt: number, endedAt: number }} ReasoningPart
  * @typedef {{ kind: "notice", code: string, message: string, isOpen: false }} NoticePart
- * @typedef {"running" | "done" | "failed" | "stopped"} ToolState
+ * @typedef {"running" | "waiting" | "approved" | "done" | "failed" | "denied" | "stopped"} ToolState
+ * @typedef {"" | "approve" | "deny" | "result"} Decision
  * @typedef {object} ToolPart
  * @property {"tool"} kind
  * @property {string} id
@@ -24,12 +29,16 @@
  * @property {ToolState} state
  * @property {string} result
  * @property {number | null} durationMs
+ * @property {string} wants what the run waits for: "decision", or "result" where somebody else runs the tool
+ * @property {Decision} decision
+ * @property {boolean} isSending whether a decision is on its way to the server
  * @property {boolean} isOpen
  * @typedef {TextPart | ReasoningPart | NoticePart | ToolPart} Part
  */
 
 /** @typedef {{ code: string, message: string, retryable: boolean, requestId?: string }} Failure */
-/** @typedef {{ role: string, content: unknown }} WireMessage */
+/** @typedef {{ role: string, content: any }} WireMessage */
+/** @typedef {{ upstreamClosedMs: number | null, usage: any, estimated: boolean }} Receipt */
 
 /**
  * @typedef {object} Transcript
@@ -38,10 +47,12 @@
  * @property {string} model
  * @property {Part[]} parts
  * @property {{ code: string, delayMs: number } | null} retry the wait before another try
+ * @property {boolean} isStopping
+ * @property {Receipt | null} receipt
  * @property {string} outcome
  * @property {string} finishReason
- * @property {unknown} usage
- * @property {WireMessage[] | null} messages what the caller adds to its history
+ * @property {any} usage
+ * @property {WireMessage[] | null} messages what the run added to the conversation
  * @property {Failure | null} error
  */
 
@@ -54,6 +65,8 @@ export const EMPTY = Object.freeze({
   model: "",
   parts: [],
   retry: null,
+  isStopping: false,
+  receipt: null,
   outcome: "",
   finishReason: "",
   usage: null,
@@ -73,16 +86,7 @@ export function reduce(transcript, event) {
 }
 
 /**
- * Return true once there is something that a second try would show twice.
- *
- * @param {Transcript} transcript
- */
-export function isVisible(transcript) {
-  return transcript.parts.some((part) => part.kind !== "notice")
-}
-
-/**
- * Return the text of the answer, as it goes into the history of a run that did not finish.
+ * Return the text of the answer, as it is copied.
  *
  * @param {Transcript} transcript
  */
@@ -93,11 +97,11 @@ export function answerText(transcript) {
 /** @type {Record<string, (transcript: Transcript, event: WireEvent) => Transcript>} */
 const ACTIONS = {
   start: (transcript, event) => ({
-    ...transcript,
+    ...withParts(transcript, resumed),
     status: "streaming",
     runId: event.runId,
     model: event.model,
-    retry: null,
+    ...NO_ENDING,
   }),
   text: (transcript, event) => append(transcript, event, "text"),
   reasoning: (transcript, event) => append(transcript, event, "reasoning"),
@@ -107,11 +111,23 @@ const ACTIONS = {
     withTool(transcript, event, ({ inputText }) => ({ inputText: inputText + event.delta })),
   tool_call: (transcript, event) =>
     withTool(transcript, event, ({ name }) => ({ name: event.toolName ?? name, input: event.input })),
+  approval: (transcript, event) =>
+    withTool(transcript, event, ({ isOpen, state, input }) => ({
+      state: isOpen ? "waiting" : state,
+      wants: event.wants ?? "decision",
+      input: event.input ?? input,
+    })),
+  decision: (transcript, event) =>
+    withTool(transcript, event, ({ isOpen, state }) => ({
+      state: event.decision === "deny" ? "denied" : event.decision && isOpen ? "approved" : state,
+      decision: event.decision ?? "",
+      isSending: Boolean(event.isSending),
+    })),
   tool_progress: (transcript, event) =>
-    withTool(transcript, event, ({ progress }) => ({ progress: [...progress, textOf(event.content)] })),
+    withTool(transcript, event, ({ progress }) => ({ state: "running", progress: [...progress, textOf(event.content)] })),
   tool_result: (transcript, event) =>
-    withTool(transcript, event, () => ({
-      state: event.isError ? "failed" : "done",
+    withTool(transcript, event, ({ decision }) => ({
+      state: decision === "deny" ? "denied" : event.isError ? "failed" : "done",
       result: textOf(event.result),
       durationMs: event.durationMs ?? null,
       isOpen: false,
@@ -127,22 +143,75 @@ const ACTIONS = {
     parts: [...transcript.parts, { kind: "notice", code: event.code, message: event.message, isOpen: false }],
   }),
   error: (transcript, event) => ({
-    ...stopTools(closeParts(transcript, event)),
+    ...withParts(closeParts(transcript, event), stopped),
     status: "failed",
     retry: null,
+    isStopping: false,
     error: failureOf(event),
-    messages: event.messages ?? null,
+    usage: event.usage ?? transcript.usage,
+    messages: event.messages ?? transcript.messages,
   }),
   done: (transcript, event) => ({
-    ...stopTools(closeParts(transcript, event)),
+    // What waits for a decision goes on waiting when the run pauses for it.
+    ...withParts(closeParts(transcript, event), event.outcome === "paused" ? (part) => part : stopped),
     status: "done",
     retry: null,
+    isStopping: false,
     outcome: event.outcome,
     finishReason: event.finishReason ?? transcript.finishReason,
     usage: event.usage ?? transcript.usage,
-    messages: event.messages ?? null,
+    messages: event.messages ?? transcript.messages,
   }),
-  retry: (_, event) => ({ ...EMPTY, retry: { code: event.code, delayMs: event.delayMs } }),
+  resync: (_, event) => {
+    const folded = replay(event.base ?? EMPTY, event.messages ?? [])
+    return { ...folded, status: "streaming", messages: event.messages ?? null }
+  },
+
+  begin: (transcript) => ({ ...transcript, status: "waiting", ...NO_ENDING }),
+  wait: (transcript, event) => ({ ...transcript, retry: { code: event.code, delayMs: event.delayMs } }),
+  connected: (transcript) => (transcript.retry ? { ...transcript, retry: null } : transcript),
+  stopping: (transcript, event) => ({ ...transcript, isStopping: event.isStopping }),
+  receipt: (transcript, event) => ({ ...transcript, receipt: event.receipt }),
+}
+
+/** What a run says of its end; one that goes on has none of it. */
+const NO_ENDING = { retry: null, isStopping: false, receipt: null, outcome: "", finishReason: "", error: null, messages: null }
+
+/**
+ * Return what happened in a run that is over, from what was stored of it.
+ *
+ * @param {import("./tree.js").Run} run
+ * @param {WireMessage[]} messages
+ * @returns {WireEvent[]}
+ */
+export function eventsOf(run, messages) {
+  const approvals = run.approvals.flatMap((approval) => [{ ...approval, type: "approval" }, { ...approval, type: "decision" }])
+  const { outcome, finishReason, usage } = run
+  const end = run.error ? { ...run.error, type: "error", usage } : { type: "done", outcome, finishReason, usage }
+  return [{ type: "start", runId: run.id, model: run.model }, ...messages.flatMap(eventsIn), ...approvals, end]
+}
+
+/** @param {Transcript} transcript @param {WireMessage[]} messages */
+function replay(transcript, messages) {
+  return messages.flatMap(eventsIn).reduce(reduce, transcript)
+}
+
+/** @param {WireMessage} message @returns {WireEvent[]} */
+function eventsIn({ content }) {
+  if (typeof content === "string") return [{ type: "text", content }, { type: "turn" }]
+  const events = content.flatMap((/** @type {any} */ part) => (Object.hasOwn(STORED, part.type) ? STORED[part.type](part) : []))
+  return [...events, { type: "turn" }]
+}
+
+/** @type {Record<string, (part: any) => WireEvent[]>} */
+const STORED = {
+  text: ({ text }) => [{ type: "text", content: text }],
+  reasoning: ({ text }) => [{ type: "reasoning", content: text }],
+  tool_call: ({ id, name, input, arguments: text }) => [
+    { type: "tool_start", toolCallId: id, toolName: name },
+    { type: "tool_call", toolCallId: id, toolName: name, input: input ?? text },
+  ],
+  tool_result: (part) => [{ ...part, type: "tool_result" }],
 }
 
 /**
@@ -178,9 +247,10 @@ function append(transcript, event, kind) {
  * @returns {Transcript}
  */
 function withTool(transcript, event, change) {
-  const index = transcript.parts.findIndex((part) => part.kind === "tool" && part.id === event.toolCallId)
+  const index = transcript.parts.findLastIndex((part) => part.kind === "tool" && part.id === event.toolCallId)
   const known = transcript.parts[index]
-  if (known?.kind === "tool") {
+  // A provider may use an id again once its call was answered.
+  if (known?.kind === "tool" && (known.isOpen || event.type !== "tool_start")) {
     return { ...transcript, parts: transcript.parts.with(index, { ...known, ...change(known) }) }
   }
   const closed = closeParts(transcript, event)
@@ -195,6 +265,9 @@ function withTool(transcript, event, change) {
     state: "running",
     result: "",
     durationMs: null,
+    wants: "",
+    decision: "",
+    isSending: false,
     isOpen: true,
   }
   return { ...closed, parts: [...closed.parts, { ...tool, ...change(tool) }] }
@@ -212,12 +285,20 @@ function closeParts(transcript, event) {
   return { ...transcript, parts: /** @type {Part[]} */ (parts) }
 }
 
-/** @param {Transcript} transcript @returns {Transcript} */
-function stopTools(transcript) {
-  const parts = transcript.parts.map((part) =>
-    part.kind === "tool" && part.isOpen ? { ...part, state: "stopped", isOpen: false } : part,
-  )
-  return { ...transcript, parts: /** @type {Part[]} */ (parts) }
+/** @param {Transcript} transcript @param {(part: Part) => Part} change @returns {Transcript} */
+function withParts(transcript, change) {
+  return { ...transcript, parts: transcript.parts.map(change) }
+}
+
+/** @param {Part} part @returns {Part} */
+function stopped(part) {
+  return part.kind === "tool" && part.isOpen ? { ...part, state: "stopped", isOpen: false } : part
+}
+
+/** What was decided is done as soon as the run goes on. */
+/** @param {Part} part @returns {Part} */
+function resumed(part) {
+  return part.kind === "tool" && part.isOpen && part.decision === "approve" ? { ...part, state: "running" } : part
 }
 
 /** @param {WireEvent} event @returns {Failure} */

@@ -3,18 +3,28 @@
  * selection survives, and a finished message costs a comparison. Drawn at most once per frame.
  */
 
+import { createEditor } from "./editor.js"
 import { make, setText } from "./dom.js"
 import { copyButton } from "./copy.js"
 import { PARTS } from "./parts.js"
+import { canContinue } from "./shown.js"
 import { answerText } from "./transcript.js"
 import { texts } from "./texts.js"
 
-/** @typedef {import("./chat.js").Message} Message */
-/** @typedef {import("./chat.js").UserMessage} UserMessage */
-/** @typedef {import("./chat.js").AssistantMessage} AssistantMessage */
+/** @typedef {import("./shown.js").Message} Message */
+/** @typedef {import("./shown.js").UserMessage} UserMessage */
+/** @typedef {import("./shown.js").AssistantMessage} AssistantMessage */
 /** @typedef {import("./transcript.js").Transcript} Transcript */
 /** @typedef {import("./transcript.js").Failure} Failure */
-/** @typedef {import("./parts.js").Tools & { retry: () => void }} Tools */
+/**
+ * @typedef {object} Deeds what the reader can do with messages
+ * @property {() => void} retry
+ * @property {() => void} continue
+ * @property {(messageId: string) => void} regenerate
+ * @property {(messageId: string, text: string) => void} edit
+ * @property {(messageId: string, index: number) => void} selectBranch
+ */
+/** @typedef {import("./parts.js").Tools & { deeds: Deeds }} Tools */
 /** @typedef {{ element: HTMLElement, update: (message: any) => void }} MessageView */
 
 /**
@@ -29,8 +39,8 @@ export function createView(list, tools) {
   let shown = []
 
   return (messages) => {
-    // A message that was replaced (a second try) or is gone (a new conversation) goes with all that follow it.
-    const kept = shown.findIndex(({ message }, index) => message.id !== messages[index]?.id)
+    // A message that is not shown any more (another branch, another conversation) goes with all that follow it.
+    const kept = shown.findIndex(({ message }, index) => message.key !== messages[index]?.key)
     for (const { view } of shown.slice(kept === -1 ? shown.length : kept)) view.element.remove()
     shown = messages.map((message, index) => {
       const old = kept === -1 || index < kept ? shown[index] : undefined
@@ -66,38 +76,98 @@ const MESSAGES = {
   assistant: createAnswer,
 }
 
-/** @returns {MessageView} */
-function createQuestion() {
+/** @param {Tools} tools @returns {MessageView} */
+function createQuestion({ deeds }) {
+  /** @type {UserMessage} */
+  let message
   const text = make("div", { class: "bubble" })
-  const element = make("article", { class: "message user" }, make("h2", { class: "offscreen" }, texts.you), text)
-  return { element, update: (/** @type {UserMessage} */ message) => setText(text, message.text) }
+  const edit = quiet(texts.edit, "change edit", () => editor.open(message.text))
+  const branches = createBranches((index) => deeds.selectBranch(message.id, index))
+  const foot = make("div", { class: "foot" }, branches.element, edit)
+  const said = make("div", { class: "said" }, text, foot)
+  const element = make("article", { class: "message user" }, make("h2", { class: "offscreen" }, texts.you), said)
+  const editor = createEditor(said, edit, (changed) => deeds.edit(message.id, changed))
+  return {
+    element,
+    update(newMessage) {
+      message = newMessage
+      setText(text, message.text)
+      branches.update(message.branches)
+    },
+  }
 }
 
 /** @param {Tools} tools @returns {MessageView} */
 function createAnswer(tools) {
+  /** @type {AssistantMessage} */
+  let message
+  let wasSeenRunning = false
+  const { deeds } = tools
+  // What was loaded is not news.
+  const announce = (/** @type {string} */ text) => wasSeenRunning && tools.announce(text)
   const parts = make("div", { class: "parts" })
   const typing = make("div", { class: "typing" })
   const ending = make("p", { class: "notice ending", hidden: "" })
-  const foot = make("div", { class: "foot", hidden: "" })
-  const title = make("h2", { class: "offscreen" }, texts.assistant)
-  const element = make("article", { class: "message assistant" }, title, parts, typing, ending, foot)
-  const drawParts = createParts(parts, tools)
+  const error = make("div", { class: "error-place" })
+  const branches = createBranches((index) => deeds.selectBranch(message.id, index))
+  const copy = copyButton(texts.copy, () => answerText(message.transcript))
+  const proceed = quiet(texts.continue, "continue", deeds.continue)
+  const again = quiet(texts.regenerate, "change", () => deeds.regenerate(message.id))
+  const foot = make("div", { class: "foot", hidden: "" }, branches.element, proceed, copy, again)
+  const element = make("article", { class: "message assistant" }, make("h2", { class: "offscreen" }, texts.assistant), parts, typing, ending, error, foot)
+  const drawParts = createParts(parts, { ...tools, announce })
   const drawTyping = createTyping(typing)
-  let text = ""
-  foot.append(copyButton(texts.copy, () => text))
+  const drawError = createError(error, deeds.retry)
   return {
     element,
-    update({ transcript }) {
-      const isRunning = transcript.status === "waiting" || transcript.status === "streaming"
-      text = answerText(transcript)
+    update(newMessage) {
+      message = newMessage
+      const { transcript } = message
+      const isRunning = ["waiting", "streaming"].includes(transcript.status)
+      wasSeenRunning ||= isRunning
       element.setAttribute("aria-busy", String(isRunning))
       drawParts(transcript)
       drawTyping(transcript, isRunning)
-      const words = endingOf(transcript)
-      ending.hidden = words === ""
-      setText(ending, words)
-      foot.hidden = isRunning || text === ""
-      if (transcript.error && !element.querySelector(".error")) foot.before(errorBox(transcript.error, tools.retry))
+      setText(ending, endingOf(transcript))
+      ending.hidden = ending.textContent === ""
+      drawError(transcript.error)
+      branches.update(message.branches)
+      copy.hidden = answerText(transcript) === ""
+      proceed.hidden = !canContinue(message)
+      foot.hidden = isRunning
+    },
+  }
+}
+
+/** @param {string} label @param {string} kind @param {() => void} act */
+function quiet(label, kind, act) {
+  const button = make("button", { type: "button", class: `quiet ${kind}` }, label)
+  button.addEventListener("click", act)
+  return button
+}
+
+/** The switch between what stands beside each other. */
+/** @param {(index: number) => void} select */
+function createBranches(select) {
+  /** @type {import("./shown.js").Branches} */
+  let shown = { index: 0, count: 1 }
+  const back = quiet("\u2039", "step", () => select(shown.index - 1))
+  const forth = quiet("\u203a", "step", () => select(shown.index + 1))
+  back.setAttribute("aria-label", texts.previous)
+  forth.setAttribute("aria-label", texts.next)
+  const number = make("span")
+  const element = make("div", { class: "branches", role: "group", hidden: "" }, back, number, forth)
+  return {
+    element,
+    /** @param {import("./shown.js").Branches} branches */
+    update(branches) {
+      const { index, count } = branches
+      shown = branches
+      element.hidden = count < 2
+      element.setAttribute("aria-label", texts.branchLabel(index + 1, count))
+      setText(number, texts.branch(index + 1, count))
+      back.disabled = index <= 0
+      forth.disabled = index >= count - 1
     },
   }
 }
@@ -108,10 +178,11 @@ function createParts(container, tools) {
   let shown = []
   /** @param {Transcript} transcript */
   return ({ parts }) => {
-    // Another try begins with no parts.
-    for (const { view } of shown.slice(parts.length)) view.element.remove()
+    // What only grew keeps its element; what was replaced goes with all that follows it.
+    const same = shown.findIndex(({ part }, index) => !grewFrom(part, parts[index]))
+    for (const { view } of shown.slice(same === -1 ? shown.length : same)) view.element.remove()
     shown = parts.map((part, index) => {
-      const old = shown[index]
+      const old = same === -1 || index < same ? shown[index] : undefined
       if (old?.part === part) return old
       const view = old?.view ?? PARTS[part.kind](tools)
       view.update(part)
@@ -121,32 +192,58 @@ function createParts(container, tools) {
   }
 }
 
+/** @param {import("./transcript.js").Part} before @param {import("./transcript.js").Part | undefined} after */
+function grewFrom(before, after) {
+  if (before === after) return true
+  if (before.kind === "text") return after?.kind === "text" && after.text.startsWith(before.text)
+  return before.kind === after?.kind && (before.kind !== "tool" || (after.kind === "tool" && before.id === after.id))
+}
+
 /** @param {HTMLElement} typing */
 function createTyping(typing) {
   const wait = make("span", { class: "typing-wait" })
   const dots = make("span", { class: "dots", role: "img", "aria-label": texts.typing }, make("i"), make("i"), make("i"))
   typing.append(dots, wait)
   /** @param {Transcript} transcript @param {boolean} isRunning */
-  return ({ parts, retry }, isRunning) => {
-    typing.hidden = !isRunning || parts.some((part) => part.isOpen)
+  return ({ parts, retry, isStopping }, isRunning) => {
+    const isSilent = !parts.some((part) => part.isOpen && (part.kind !== "tool" || part.state === "running"))
+    typing.hidden = !isRunning || !(isSilent || retry || isStopping)
     const what = retry && (texts.errors[retry.code] ?? texts.errors.internal)
-    setText(wait, retry && what ? texts.tryingAgain(what, Math.ceil(retry.delayMs / 1000)) : "")
+    const waiting = retry && what ? texts.tryingAgain(what, Math.ceil(retry.delayMs / 1000)) : ""
+    setText(wait, isStopping ? texts.stopping : waiting)
   }
 }
 
 /** Say in words how a run ended, where it did not simply end. */
 /** @param {Transcript} transcript */
-function endingOf({ status, outcome, finishReason }) {
+function endingOf({ status, outcome, finishReason, usage, receipt, parts }) {
   if (status !== "done") return ""
+  if (outcome === "stopped") {
+    const spent = receipt?.usage ?? usage
+    return texts.stopped(receipt?.upstreamClosedMs, spent?.outputTokens ?? null, Boolean(spent?.estimated ?? receipt?.estimated))
+  }
+  if (outcome === "paused" && !parts.some((part) => part.kind === "tool" && part.state === "waiting")) return ""
   return texts.endings[outcome] ?? texts.endings[finishReason] ?? ""
+}
+
+/** @param {HTMLElement} place @param {() => void} retry */
+function createError(place, retry) {
+  /** @type {Failure | null} */
+  let shown = null
+  /** @param {Failure | null} failure */
+  return (failure) => {
+    if (failure === shown) return
+    shown = failure
+    place.replaceChildren(...(failure ? [errorBox(failure, retry)] : []))
+  }
 }
 
 /** @param {Failure} failure @param {() => void} retry */
 function errorBox({ code, message, requestId }, retry) {
   const words = message || `${texts.errors[code] ?? texts.errors.internal}.`
-  const button = make("button", { type: "button", class: "retry" }, texts.retry)
-  button.addEventListener("click", retry)
   const text = make("div", { class: "error-text" }, make("p", {}, words))
   if (requestId) text.append(make("p", { class: "request-id" }, texts.requestId(requestId)))
+  const button = make("button", { type: "button", class: "retry" }, texts.retry)
+  button.addEventListener("click", retry)
   return make("div", { class: "error", role: "alert" }, text, button)
 }

@@ -43,12 +43,25 @@ class Watched:
         page.on("request", lambda request: self.requests.append(request.url))
         page.on("pageerror", lambda error: self.errors.append(str(error)))
         page.add_init_script(WATCH)
-        page.goto(base)
-        page.wait_for_selector("body.ready")
+        self.open(base)
+
+    def open(self, address: str) -> None:
+        self.page.goto(address)
+        self.page.wait_for_selector("body.ready")
+
+    def reload(self) -> None:
+        self.page.reload()
+        self.page.wait_for_selector("body.ready")
 
     def ask(self, text: str) -> None:
         self.page.fill("#input", text)
         self.page.press("#input", "Enter")
+
+    def answer(self, text: str) -> None:
+        """Ask, and wait until it is answered."""
+        count = self.page.locator(".message").count()
+        self.ask(text)
+        self.page.wait_for_selector(f"article.assistant:nth-child({count + 2})[aria-busy=false]")
 
     def wait_until_answered(self) -> None:
         self.page.wait_for_selector("article.assistant:last-child[aria-busy=false]")
@@ -85,33 +98,61 @@ def browser() -> Iterator[Browser]:
         browser.close()
 
 
-@pytest.fixture
-def serve(tmp_path: Path) -> Iterator[Serve]:
-    """Start a server that plays `turns`, or the demo, and return the address it printed."""
-    processes: list[subprocess.Popen[str]] = []
+class Program:
+    """The server as a process of its own; it can be killed, and started again where it was."""
 
-    def start(turns: list[dict[str, Any]] | None = None, *options: str) -> str:
-        model = "scripted:demo"
-        if turns is not None:
-            script = tmp_path / f"script{len(processes)}.json"
-            script.write_text(json.dumps(turns), "utf-8")
-            model = f"scripted:{script}"
-        command = [sys.executable, "-m", "chatstream", "--port", "0", "--model", model, *options]
-        process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        processes.append(process)
-        assert process.stdout
+    def __init__(self, options: list[str]) -> None:
+        self._options = options
+        self.address = ""
+        self.start()
+
+    def start(self) -> None:
+        port = re.findall(r":(\d+)", self.address) or ["0"]
+        command = [sys.executable, "-m", "chatstream", "--port", port[0], *self._options]
+        self._process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        assert self._process.stdout
         lines = []
-        for line in process.stdout:
+        for line in self._process.stdout:
             lines.append(line)
             if found := re.search(r"http://127\.0\.0\.1:\d+\S*", line):
-                return found[0]
+                self.address = found[0]
+                return
         raise AssertionError("".join(["the server did not start:\n", *lines]))
 
-    yield start
-    for process in processes:
-        process.terminate()
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.communicate()
+
+    def end(self) -> None:
+        self._process.terminate()
         # Reading to its end also lets the server write its last lines.
-        process.communicate()
+        self._process.communicate()
+
+
+@pytest.fixture
+def program(tmp_path: Path) -> Iterator[Callable[..., Program]]:
+    """Start a server that plays `turns`, or the demo, and keeps what it is told in a folder of its own."""
+    programs: list[Program] = []
+
+    def start(turns: list[dict[str, Any]] | None = None, *options: str) -> Program:
+        model = "scripted:demo"
+        if turns is not None:
+            script = tmp_path / f"script{len(programs)}.json"
+            script.write_text(json.dumps(turns), "utf-8")
+            model = f"scripted:{script}"
+        data = tmp_path / f"data{len(programs)}"
+        programs.append(Program(["--model", model, "--data", str(data), "--grace", "0", *options]))
+        return programs[-1]
+
+    yield start
+    for program in programs:
+        program.end()
+
+
+@pytest.fixture
+def serve(program: Callable[..., Program]) -> Serve:
+    """Start a server that plays `turns`, or the demo, and return the address it printed."""
+    return lambda *arguments: program(*arguments).address
 
 
 @pytest.fixture

@@ -56,3 +56,8 @@ def turns(text: str, **more: Any) -> list[dict[str, Any]]:
 
 def lines(count: int) -> str:
     return "\n\n".join(f"Paragraph {number} of a long answer." for number in range(count))
+
+
+def words(count: int) -> str:
+    """Return a text in which nothing that is doubled or lost could hide."""
+    return " ".join(f"w{number}" for number in range(count))

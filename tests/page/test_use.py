@@ -137,6 +137,7 @@ def test_the_token_of_the_address_becomes_a_session_and_leaves_the_address_bar(s
     page = context.new_page()
     page.goto(address)
     expect(page.locator("#models")).to_be_visible()
+    expect(page.locator("#list")).to_contain_text("Nothing here yet.")
     assert "token" not in page.url
     page.fill("#input", "Hi")
     page.press("#input", "Enter")

@@ -1,253 +1,349 @@
-/** The headless chat against a real server on loopback, which each test tells what to answer. The clock is handed in. */
+/** The headless chat sends, resumes and stops, against a server in memory whose runs each test writes. The clock is handed in. */
 
 import assert from "node:assert/strict"
-import { once } from "node:events"
-import { createServer } from "node:http"
-import { after, before, beforeEach, test } from "node:test"
+import { test } from "node:test"
 
-import { createChat } from "../../web/chat.js"
+import { canContinue } from "../../web/shown.js"
+import { answered, begun, json, last, partsOf, refusal, say, settle, shown, start, text, branches } from "./rig.js"
 
-/** What the server does with each request, in their order; the last one is for all that follow. */
-let answers = []
-/** @type {{ body: any, closed: Promise<unknown> }[]} */
-let requests = []
-let api = ""
+const CALL = { role: "assistant", content: [{ type: "tool_call", id: "t", name: "pay", input: { sum: 5 } }] }
 
-const server = createServer(async (request, response) => {
-  let body = ""
-  for await (const chunk of request) body += chunk
-  requests.push({ body: JSON.parse(body), closed: once(response, "close") })
-  const answer = answers[Math.min(requests.length, answers.length) - 1]
-  await answer(response)
-})
+// --- sending ----------------------------------------------------------------------------------------------------------
 
-before(async () => {
-  server.listen(0, "127.0.0.1")
-  await once(server, "listening")
-  api = `http://127.0.0.1:${server.address().port}`
-})
-after(() => {
-  server.closeAllConnections()
-  server.close()
-})
-beforeEach(() => {
-  requests = []
-})
-
-const START = { type: "start", runId: "r", messageId: "m", model: "x" }
-const text = (content) => ({ type: "text", content })
-const done = (content) => ({ type: "done", outcome: "completed", finishReason: "stop", usage: {}, messages: [{ role: "assistant", content: [{ type: "text", text: content }] }] })
-const failure = (retryable) => ({ type: "error", code: "overloaded", message: "busy", retryable, requestId: "q1" })
-const frames = (events) => events.map((event, index) => `id: ${index + 1}\ndata: ${JSON.stringify(event)}\n\n`).join("")
-
-const open = (response) => response.writeHead(200, { "Content-Type": "text/event-stream" })
-const play = (...events) => (response) => void open(response).end(frames(events))
-const cutAfter = (...events) => (response) => open(response).write(frames(events), () => response.destroy())
-const hang = (...events) => (response) => void open(response).write(`: hello\n\n${frames(events)}`)
-const refuse = (status, code, headers = {}) => (response) =>
-  void response.writeHead(status, { "Content-Type": "application/json", ...headers }).end(JSON.stringify({ error: { code, message: `no: ${code}`, requestId: "q2" } }))
-const drop = (response) => void response.destroy()
-
-/** @returns {any} */
-function chatWith(...theAnswers) {
-  answers = theAnswers
-  const slept = []
-  const chat = createChat({ api, sleep: async (ms) => void slept.push(ms), now: () => 1000 })
-  return Object.assign(chat, { slept })
-}
-
-/** Resolve when `isSo` holds, looked at after each change. */
-function until(chat, isSo) {
-  return new Promise((resolve) => {
-    const end = chat.subscribe(() => {
-      if (!isSo()) return
-      end()
-      resolve(undefined)
-    })
-  })
-}
-
-const answerOf = (chat) => chat.messages.at(-1).transcript
-const shown = (chat) => answerOf(chat).parts.map((part) => part.text ?? part.kind).join("|")
-
-test("an answer is streamed and its messages become the history", async () => {
-  const chat = chatWith(play(START, text("Hel"), text("lo"), done("Hello")), play(START, text("Again"), done("Again")))
+test("the first question makes a conversation, and the next goes below its answer", async () => {
+  const all = start()
+  const { chat, server } = all
   chat.model = "scripted:demo"
   const seen = []
   chat.subscribe(() => seen.push(chat.isLoading))
-  await chat.send("Hi")
-  assert.equal(shown(chat), "Hello")
-  assert.deepEqual([seen[0], seen.at(-1), chat.isLoading, chat.error], [true, false, false, null])
-  assert.deepEqual(requests[0].body, { messages: [{ role: "user", content: "Hi" }], model: "scripted:demo" })
-  await chat.send("More")
-  assert.deepEqual(requests[1].body.messages, [
-    { role: "user", content: "Hi" },
-    { role: "assistant", content: [{ type: "text", text: "Hello" }] },
-    { role: "user", content: "More" },
-  ])
-  assert.deepEqual(chat.messages.map(({ role }) => role), ["user", "assistant", "user", "assistant"])
+  await answered(all)
+  assert.deepEqual([chat.conversationId, chat.isLoading, chat.error, seen.includes(true), seen.at(-1)], ["c", false, null, true, false])
+  const [{ body }] = server.asked("POST", "/api/chat")
+  assert.equal(typeof body.turnId, "string")
+  assert.deepEqual({ ...body, turnId: 0 }, { conversationId: "c", turnId: 0, parentId: null, message: [{ type: "text", text: "Hi" }], model: "scripted:demo" })
+  await answered(all, () => chat.send("More"), "Again")
+  const bodies = server.asked("POST", "/api/chat").map((request) => request.body)
+  assert.deepEqual([bodies[1].parentId, bodies[1].turnId === body.turnId], ["r0m", false])
+  assert.equal(server.asked("POST", "/api/conversations").length, 1)
+  assert.deepEqual(shown(chat), ["> Hi", "Hello", "> More", "Again"])
 })
 
-test("frames may be cut anywhere between chunks", async () => {
-  const bytes = Buffer.from(frames([START, text("é😀"), done("é😀")]))
-  const chat = chatWith(async (response) => {
-    open(response)
-    for (const byte of bytes) {
-      response.write(Buffer.of(byte))
-      await new Promise(setImmediate)
-    }
-    response.end()
-  })
-  await chat.send("Hi")
-  assert.equal(shown(chat), "é😀")
+test("what is sent is shown at once, and under the same key when the server has named it", async () => {
+  const all = start()
+  const { run, ended } = await begun(all)
+  const keys = all.chat.messages.map(({ key }) => key)
+  run.say(text("Hello")).end("completed", [say("Hello")])
+  await ended
+  all.chat.wake()
+  await settle()
+  assert.deepEqual(all.chat.messages.map(({ key }) => key), keys)
+  assert.deepEqual(all.chat.messages.map(({ id }) => id), ["u0", "r0"])
 })
 
-test("a failure before anything was seen is tried again after 1, 2 and 4 s", async () => {
-  for (const broken of [cutAfter(START), drop, refuse(503, "overloaded", { "Retry-After": "0" })]) {
-    requests = []
-    const chat = chatWith(broken, broken, broken, play(START, text("ok"), done("ok")))
-    await chat.send("Hi")
-    assert.deepEqual(chat.slept, [1000, 2000, 4000])
-    assert.equal(shown(chat), "ok")
-    assert.equal(requests.length, 4)
-    assert.deepEqual(requests[3].body.messages, [{ role: "user", content: "Hi" }])
+test("a lost request is sent again as the same turn, and the run is one", async () => {
+  const { chat, server, clock } = start()
+  server.away = true
+  const ended = chat.send("Hi")
+  await clock.pass(1000)
+  assert.deepEqual(last(chat).transcript.retry, { code: "network", delayMs: 2000 })
+  server.away = false
+  let isLost = true
+  server.refuse = (method, path) => {
+    if (path !== "/api/chat" || !isLost) return null
+    isLost = false
+    // It arrived, and its answer did not.
+    server.refuse = () => null
+    void server.fetch(path, { method, body: JSON.stringify(server.requests.at(-1).body), signal: new AbortController().signal })
+    throw new TypeError("cut")
   }
+  await clock.pass(6000)
+  assert.equal(server.runs.length, 1)
+  assert.equal(new Set(server.asked("POST", "/api/chat").map(({ body }) => JSON.stringify(body))).size, 1)
+  server.runs[0].say(text("Hello")).end("completed", [say("Hello")])
+  await ended
+  assert.deepEqual(shown(chat), ["> Hi", "Hello"])
 })
 
-test("the third repetition is the last", async () => {
-  const chat = chatWith(cutAfter(START))
-  await chat.send("Hi")
-  assert.equal(requests.length, 4)
-  assert.equal(chat.error.code, "network")
-})
-
-test("what the server gave up after its own tries is not repeated, and what it had done is kept", async () => {
-  const messages = [{ role: "assistant", content: [{ type: "tool_call", id: "a", name: "add", input: {} }] }]
-  const chat = chatWith(play(START, { ...failure(true), messages }))
-  await chat.send("Hi")
-  assert.equal(requests.length, 1)
-  assert.deepEqual(chat.history, [{ role: "user", content: "Hi" }, ...messages])
-  assert.deepEqual([chat.error.code, chat.error.message, chat.error.requestId], ["overloaded", "busy", "q1"])
-})
-
-test("while it waits the chat says for how long and why", async () => {
-  answers = [cutAfter(START), play(START, done("x"))]
-  const waits = []
-  const chat = createChat({ api, sleep: async () => void waits.push(answerOf(chat).retry) })
-  await chat.send("Hi")
-  assert.deepEqual(waits, [{ code: "network", delayMs: 1000 }])
-  assert.equal(answerOf(chat).retry, null)
+test("a refusal that asks for patience is repeated three times at most", async () => {
+  const { chat, server, clock } = start()
+  server.refuse = (_, path) => (path === "/api/chat" ? refusal(503, "overloaded", {}, { "Retry-After": "0" }) : null)
+  const ended = chat.send("Hi")
+  await clock.pass(8000)
+  await ended
+  assert.deepEqual(clock.slept.filter((ms) => ms <= 4000), [1000, 2000, 4000])
+  assert.deepEqual([server.asked("POST", "/api/chat").length, chat.error.code, chat.error.requestId], [4, "overloaded", "q"])
 })
 
 test("Retry-After is obeyed, and where it is too long the reader decides", async () => {
-  const patient = chatWith(refuse(429, "rate_limit", { "Retry-After": "7" }), play(START, done("ok")))
-  await patient.send("Hi")
-  assert.deepEqual(patient.slept, [7000])
-  requests = []
-  const asked = chatWith(refuse(429, "rate_limit", { "Retry-After": "600" }))
-  await asked.send("Hi")
-  assert.deepEqual([asked.slept, asked.error.code], [[], "rate_limit"])
-})
-
-test("what cannot be retried is not", async () => {
-  for (const broken of [play(START, failure(false)), refuse(400, "bad_request"), refuse(401, "auth"), refuse(500, "internal"), refuse(429, "rate_limit")]) {
-    requests = []
-    const chat = chatWith(broken)
-    await chat.send("Hi")
-    assert.equal(requests.length, 1)
-    assert.notEqual(chat.error, null)
-    assert.deepEqual(chat.slept, [])
+  for (const [seconds, waits] of [["7", [7000]], ["600", []]]) {
+    const { chat, server, clock } = start()
+    let count = 0
+    server.refuse = (_, path) => (path === "/api/chat" && count++ === 0 ? refusal(429, "rate_limit", {}, { "Retry-After": seconds }) : null)
+    void chat.send("Hi")
+    await clock.pass(7000)
+    assert.deepEqual(clock.slept.filter((ms) => ms < 10_000), waits)
+    assert.equal(server.runs.length, waits.length)
+    assert.equal(chat.error?.code ?? null, waits.length ? null : "rate_limit")
   }
 })
 
+test("what cannot be retried is not; asked again it is another turn", async () => {
+  for (const refused of [refusal(400, "bad_request"), refusal(401, "auth"), refusal(500, "internal"), refusal(429, "rate_limit")]) {
+    const all = start()
+    const { chat, server } = all
+    server.refuse = (_, path) => (path === "/api/chat" ? refused : null)
+    await chat.send("Hi")
+    assert.equal(server.asked("POST", "/api/chat").length, 1)
+    assert.notEqual(chat.error, null)
+    server.refuse = () => null
+    chat.model = "other"
+    await answered(all, () => chat.retry())
+    const [first, second] = server.asked("POST", "/api/chat").map(({ body }) => body)
+    assert.notEqual(first.turnId, second.turnId)
+    assert.equal(second.model, "other")
+    assert.deepEqual(shown(chat), ["> Hi", "Hello"])
+  }
+})
+
+test("who asks something else after a refusal has the first question beside it", async () => {
+  const all = start()
+  const { chat, server } = all
+  await answered(all)
+  server.refuse = (_, path) => (path === "/api/chat" ? refusal(400, "bad_request") : null)
+  await chat.send("Refused")
+  server.refuse = () => null
+  await answered(all, () => chat.send("Else"), "Yes")
+  assert.deepEqual([shown(chat), branches(chat)], [["> Hi", "Hello", "> Else", "Yes"], ["1/1", "1/1", "2/2", "1/1"]])
+  assert.equal(server.asked("POST", "/api/chat").at(-1).body.parentId, "r0m")
+})
+
 test("an answer that is no JSON is an error with its status", async () => {
-  const chat = chatWith((response) => void response.writeHead(502, { "Content-Type": "text/html" }).end("<html>"))
+  const { chat, server } = start()
+  const page = { ...json(502, null), json: () => Promise.reject(new SyntaxError("<html>")) }
+  server.refuse = (_, path) => (path === "/api/chat" ? page : null)
   await chat.send("Hi")
   assert.deepEqual([chat.error.code, chat.error.message], ["internal", "HTTP 502"])
 })
 
-test("once text was seen a lost connection is an error, and no text is doubled", async () => {
-  for (const broken of [cutAfter(START, text("Half")), play(START, text("Half")), play(START, text("Half"), failure(true))]) {
-    requests = []
-    const chat = chatWith(broken, play(START, text("Whole"), done("Whole")))
-    await chat.send("Hi")
-    assert.equal(requests.length, 1)
-    assert.equal(shown(chat), "Half")
-    assert.equal(chat.error.retryable, true)
-    assert.deepEqual(chat.history, [{ role: "user", content: "Hi" }, { role: "assistant", content: "Half" }])
-
-    await chat.retry()
-    assert.equal(shown(chat), "Whole")
-    assert.equal(chat.error, null)
-    assert.deepEqual(requests[1].body.messages, [{ role: "user", content: "Hi" }])
-    assert.deepEqual(chat.messages.map(({ role }) => role), ["user", "assistant"])
-  }
-})
-
-test("reasoning and tools count as seen", async () => {
-  for (const event of [{ type: "reasoning", content: "Hm" }, { type: "tool_start", toolCallId: "t", toolName: "add" }]) {
-    requests = []
-    const chat = chatWith(play(START, event, failure(true)))
-    await chat.send("Hi")
-    assert.equal(requests.length, 1)
-    assert.deepEqual(chat.history, [{ role: "user", content: "Hi" }])
-  }
-})
-
-test("stop closes the request and keeps what was seen", async () => {
-  const chat = chatWith(hang(START, text("Half")))
-  const sent = chat.send("Hi")
-  await until(chat, () => shown(chat) === "Half")
-  chat.stop()
-  await sent
-  await requests[0].closed
-  assert.deepEqual([chat.isLoading, answerOf(chat).outcome, chat.error], [false, "stopped", null])
-  assert.deepEqual(chat.history.at(-1), { role: "assistant", content: "Half" })
-})
-
-test("stop works before the first byte and while waiting for another try", async () => {
-  const silent = chatWith(() => {})
-  const sent = silent.send("Hi")
-  setImmediate(() => silent.stop())
-  await sent
-  assert.deepEqual([silent.isLoading, answerOf(silent).outcome], [false, "stopped"])
-  assert.deepEqual(silent.history, [{ role: "user", content: "Hi" }])
-
-  answers = [cutAfter(START)]
-  requests = []
-  const waiting = createChat({ api })
-  const asked = waiting.send("Hi")
-  await until(waiting, () => answerOf(waiting).retry !== null)
-  waiting.stop()
-  await asked
-  assert.deepEqual([requests.length, answerOf(waiting).outcome], [1, "stopped"])
+test("a conflict shows what is there and gives back what was written", async () => {
+  const all = start()
+  const { chat, server } = all
+  await answered(all)
+  server.begin("r0m").say(text("Elsewhere"))
+  server.refuse = (_, path) => (path === "/api/chat" ? refusal(409, "conflict", { details: { runId: "r1" } }) : null)
+  await chat.send("Mine")
+  await settle()
+  assert.deepEqual([chat.unsent, chat.problem.code, chat.isLoading], ["Mine", "conflict", true])
+  assert.deepEqual(shown(chat), ["> Hi", "Hello|Elsewhere"])
 })
 
 test("nothing is sent while an answer is loading, nor an empty text", async () => {
-  const chat = chatWith(hang(START, text("a")))
+  const all = start()
+  const { chat, server } = all
   await chat.send("  \n")
   assert.equal(chat.messages.length, 0)
-  const sent = chat.send("Hi")
+  await begun(all)
   await chat.send("again")
   await chat.retry()
-  assert.equal(chat.messages.length, 2)
-  chat.stop()
-  await sent
+  await chat.edit("u0", "other")
+  assert.deepEqual([chat.messages.length, server.runs.length], [2, 1])
 })
 
-test("a new conversation ends the one that is loading", async () => {
-  const chat = chatWith(hang(START, text("old")), play(START, text("new"), done("new")))
-  const sent = chat.send("Hi")
-  await until(chat, () => shown(chat) === "old")
-  chat.clear()
-  await chat.send("Ho")
-  await sent
-  assert.equal(shown(chat), "new")
-  assert.deepEqual(requests[1].body.messages, [{ role: "user", content: "Ho" }])
+// --- resuming ---------------------------------------------------------------------------------------------------------
+
+test("a cut connection is no error, and no text is doubled or lost", async () => {
+  const all = start()
+  const { chat } = all
+  const { run, ended } = await begun(all)
+  for (const word of ["Once ", "upon ", "a ", "time"]) {
+    run.say(text(word), null)
+    await settle()
+    run.cut()
+    await settle()
+    assert.equal(chat.error, null)
+  }
+  run.end("completed", [say("Once upon a time")])
+  await ended
+  assert.deepEqual(shown(chat), ["> Hi", "Once upon a time"])
+  assert.deepEqual(all.server.asked("GET", "/api/runs").map(({ path }) => path.split("?")[1]), ["after=3", "after=5", "after=7", "after=9"])
 })
 
-test("frames that are no events are passed over", async () => {
-  const chat = chatWith((response) => void open(response).end(`data: [DONE]\n\ndata: 3\n\ndata: {"type":"later"}\n\n${frames([START, text("a"), done("a")])}`))
-  await chat.send("Hi")
-  assert.equal(shown(chat), "a")
+test("a reload in mid-answer follows it from its beginning to its end", async () => {
+  const all = start()
+  const { run } = await begun(all)
+  run.say(text("Half"))
+  const { chat } = start(all.server)
+  await chat.open("c")
+  await settle()
+  assert.deepEqual([shown(chat), chat.isLoading, chat.isOpening, chat.title], [["> Hi", "Half"], true, false, "T"])
+  run.say(text(" done")).end("completed", [say("Half done")])
+  await settle()
+  assert.deepEqual([shown(chat), chat.isLoading], [["> Hi", "Half done"], false])
+})
+
+test("a server that dies in mid-answer has interrupted it, and its text can go on", async () => {
+  const all = start()
+  const { chat, server, clock } = all
+  const { run, ended } = await begun(all)
+  run.say(text("Half"))
+  await settle()
+  server.away = true
+  run.cut()
+  await clock.pass(3000)
+  assert.deepEqual([chat.error, last(chat).transcript.retry], [null, { code: "network", delayMs: 4000 }])
+  server.away = false
+  run.end("interrupted", [say("Half")])
+  chat.wake()
+  await ended
+  assert.deepEqual([partsOf(last(chat)), last(chat).transcript.outcome, canContinue(last(chat))], [["Half"], "interrupted", true])
+
+  await answered(all, () => chat.continue(), " and more")
+  const { body } = server.asked("POST", "/api/chat").at(-1)
+  assert.deepEqual([body.parentId, "message" in body], ["r0m", false])
+  assert.deepEqual(shown(chat), ["> Hi", "Half| and more"])
+  assert.deepEqual(branches(chat), ["1/1", "1/1"])
+  const fresh = start(server)
+  await fresh.chat.open("c")
+  assert.deepEqual(shown(fresh.chat), shown(chat))
+})
+
+test("a conversation that cannot be reached is asked for until it is there; one that is not there is left", async () => {
+  const all = start()
+  await answered(all)
+  const { chat, clock } = start(all.server)
+  all.server.away = true
+  const opened = chat.open("c")
+  await clock.pass(3000)
+  assert.deepEqual([chat.isOpening, chat.problem.code], [true, "network"])
+  all.server.away = false
+  chat.wake()
+  await opened
+  assert.deepEqual([chat.isOpening, chat.problem, shown(chat)], [false, null, ["> Hi", "Hello"]])
+
+  all.server.refuse = () => refusal(404, "not_found")
+  await chat.open("gone")
+  assert.deepEqual([chat.conversationId, chat.problem.code, chat.messages], ["", "not_found", []])
+})
+
+test("a wake shows what others did meanwhile", async () => {
+  const all = start()
+  await answered(all)
+  const other = start(all.server)
+  await other.chat.open("c")
+  await answered(other, () => other.chat.send("From there"), "Yes")
+  all.chat.wake()
+  await settle()
+  assert.deepEqual(shown(all.chat), ["> Hi", "Hello", "> From there", "Yes"])
+})
+
+test("who sends while the conversation is being read again sees the answer go on", async () => {
+  const all = start()
+  const { chat, server } = all
+  await answered(all)
+  let release = () => {}
+  const held = new Promise((resolve) => (release = resolve))
+  server.refuse = (method, path) => (method === "GET" && path.startsWith("/api/conv") ? held.then(() => server.fetch("/api/conversations/c")) : null)
+  chat.wake()
+  const { run } = await begun(all, () => chat.send("More"))
+  run.say(text("Half"))
+  await settle()
+  server.refuse = () => null
+  release()
+  await settle()
+  assert.deepEqual([shown(chat), chat.isLoading], [["> Hi", "Hello", "> More", "Half"], true])
+})
+
+test("what an answer took is still known after a wake", async () => {
+  const all = start()
+  const { run, ended } = await begun(all)
+  run.say({ type: "tool_start", toolCallId: "t", toolName: "pay" }, { type: "tool_result", toolCallId: "t", result: "ok", isError: false, durationMs: 12 })
+  run.end("completed", [CALL, { role: "tool", content: [{ type: "tool_result", toolCallId: "t", toolName: "pay", result: "ok", isError: false }] }])
+  await ended
+  const before = last(all.chat).transcript
+  all.chat.wake()
+  await settle()
+  assert.equal(last(all.chat).transcript, before)
+})
+
+// --- stopping ---------------------------------------------------------------------------------------------------------
+
+test("stop is told to the server, which says what it came to", async () => {
+  const all = start()
+  const { chat } = all
+  const { run, ended } = await begun(all)
+  run.say(text("Half"))
+  await settle()
+  const stopped = chat.stop()
+  assert.equal(last(chat).transcript.isStopping, true)
+  await Promise.all([stopped, ended])
+  const { outcome, receipt, isStopping } = last(chat).transcript
+  assert.deepEqual([outcome, receipt.upstreamClosedMs, isStopping, chat.isLoading, partsOf(last(chat))], ["stopped", 7, false, false, ["Half"]])
+  assert.equal(canContinue(last(chat)), true)
+})
+
+test("stop before anything was heard finds the run and stops it", async () => {
+  const { chat, server } = start()
+  const ended = chat.send("Hi")
+  const stopped = chat.stop()
+  await Promise.all([stopped, ended])
+  assert.deepEqual([last(chat).transcript.outcome, server.runs[0].ended.outcome], ["stopped", "stopped"])
+})
+
+test("stop while the first request is lost tries once more, and then says that it did not arrive", async () => {
+  const { chat, server } = start()
+  server.away = true
+  const ended = chat.send("Hi")
+  await settle()
+  await Promise.all([chat.stop(), ended])
+  assert.deepEqual([chat.error.code, chat.isLoading, server.requests.length], ["unreachable", false, 2])
+  // Whether it had arrived nobody knows, so it is the same turn that is sent again.
+  server.away = false
+  await answered({ chat, server }, () => chat.retry())
+  assert.deepEqual(shown(chat), ["> Hi", "Hello"])
+})
+
+test("stop while the connection is lost ends the waiting, and a retry shows what came of the run", async () => {
+  const all = start()
+  const { chat, server, clock } = all
+  const { run, ended } = await begun(all)
+  run.say(text("Half"))
+  await settle()
+  server.away = true
+  run.cut()
+  await clock.pass(1000)
+  await Promise.all([chat.stop(), ended])
+  assert.deepEqual([chat.error.code, partsOf(last(chat))], ["unreachable", ["Half"]])
+  server.away = false
+  run.say(text(" more")).end("completed", [say("Half more")])
+  await chat.retry()
+  assert.deepEqual([shown(chat), server.runs.length, chat.error], [["> Hi", "Half more"], 1, null])
+})
+
+test("a stop that does not arrive while the answer goes on says so and can be repeated", async () => {
+  const all = start()
+  const { chat, server } = all
+  const { run, ended } = await begun(all)
+  server.refuse = (_, path) => {
+    if (path.endsWith("/stop")) throw new TypeError("lost")
+    return null
+  }
+  await chat.stop()
+  assert.deepEqual([chat.problem.code, chat.isLoading, last(chat).transcript.isStopping], ["stop", true, false])
+  run.say(text("On"))
+  await settle()
+  assert.deepEqual(shown(chat), ["> Hi", "On"])
+  server.refuse = () => null
+  await Promise.all([chat.stop(), ended])
+  assert.equal(last(chat).transcript.outcome, "stopped")
+})
+
+test("where the server has stopped and its last word does not come, stop again ends it", async () => {
+  const all = start()
+  const { chat, server } = all
+  const { run, ended } = await begun(all)
+  run.pipes = []
+  await chat.stop()
+  assert.deepEqual([chat.isLoading, last(chat).transcript.receipt.upstreamClosedMs], [true, 7])
+  await Promise.all([chat.stop(), ended])
+  assert.deepEqual([last(chat).transcript.outcome, server.runs[0].ended.outcome], ["stopped", "stopped"])
 })

@@ -5,7 +5,7 @@ import { readFileSync, readdirSync } from "node:fs"
 import test from "node:test"
 
 import { createParser } from "../../web/sse.js"
-import { EMPTY, answerText, reduce } from "../../web/transcript.js"
+import { EMPTY, answerText, eventsOf, reduce } from "../../web/transcript.js"
 
 const FOLDER = new URL("../wires/golden/", import.meta.url)
 const FAILED = ["a_wrong_key", "fails_in_the_middle"]
@@ -30,6 +30,16 @@ for (const name of readdirSync(FOLDER).sort()) {
     if (!transcript.messages) return
     const texts = transcript.messages.flatMap(({ content }) => content.filter((part) => part.type === "text"))
     assert.equal(answerText(transcript), texts.map((part) => part.text).join("\n\n"))
+  })
+
+  test(`${name} looks the same when it is loaded from what was stored of it`, () => {
+    const { runId, model, outcome, finishReason, usage, error, messages, parts } = transcriptOf([stream])
+    const run = { id: runId, parentId: null, messageId: "m", model, state: "ended", outcome, finishReason, usage, error, approvals: [], createdAt: "" }
+    const loaded = eventsOf(run, messages ?? []).reduce(reduce, EMPTY)
+    // Notices, progress and times are of the moment.
+    const told = (all) => all.filter(({ kind }) => kind !== "notice").map(({ kind, text, id, name, input, inputText, state, result, isOpen }) => [kind, text, id, name, input ?? inputText, state, result, isOpen])
+    assert.deepEqual(told(loaded.parts), told(parts))
+    assert.deepEqual([loaded.status, loaded.outcome, loaded.error?.code], [error ? "failed" : "done", outcome, error?.code])
   })
 
   test(`${name} is read the same byte by byte and cut anywhere`, () => {

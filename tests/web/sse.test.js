@@ -79,3 +79,17 @@ test("an event of 1 MB arrives whole from chunks of any size", () => {
     assert.equal(frame.data === data, true)
   }
 })
+
+test("a block of an id alone is told, however it is cut", () => {
+  const bytes = new TextEncoder().encode("id: 1\ndata: a\n\nid: 2\n\n:\n\nid: 3\r\n\r\nevent: x\n\nid: 4\ndata: b\n\nid: 5\n")
+  const read = (chunks) => {
+    const seen = []
+    const parser = createParser(({ id, data }) => seen.push([id, data]), (id) => seen.push(id))
+    for (const chunk of chunks) parser.feed(chunk)
+    parser.end()
+    return seen
+  }
+  for (let at = 0; at <= bytes.length; at++) {
+    assert.deepEqual(read([bytes.subarray(0, at), bytes.subarray(at)]), [["1", "a"], "2", "3", ["4", "b"]])
+  }
+})

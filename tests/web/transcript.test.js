@@ -3,11 +3,12 @@
 import assert from "node:assert/strict"
 import { test } from "node:test"
 
-import { EMPTY, answerText, isVisible, reduce } from "../../web/transcript.js"
+import { EMPTY, answerText, eventsOf, reduce } from "../../web/transcript.js"
 
 const fold = (...events) => events.reduce(reduce, EMPTY)
 const START = { type: "start", runId: "r1", messageId: "m1", model: "scripted:demo" }
 const text = (content) => ({ type: "text", content })
+const RUN = { id: "r1", parentId: null, messageId: "m1", model: "x", state: "ended", outcome: "completed", finishReason: "stop", usage: null, error: null, approvals: [], createdAt: "" }
 const tool = (type, toolCallId, more = {}) => ({ type, toolCallId, toolName: "add", ...more })
 
 test("deltas of one kind become one part", () => {
@@ -88,9 +89,37 @@ test("parts that did not change are the same objects", () => {
   assert.equal(reduce(before, text("b")).parts[0], before.parts[0])
 })
 
-test("a notice alone is nothing that a second try would double", () => {
-  assert.equal(isVisible(fold(START, { type: "notice", code: "x", message: "y" })), false)
-  assert.equal(isVisible(fold(START, text("a"))), true)
+test("a call that waits for a decision goes on waiting when the run has paused, and runs when it goes on", () => {
+  const paused = fold(START, tool("tool_start", "t"), tool("approval", "t", { input: { x: 1 }, wants: "decision" }), { type: "done", outcome: "paused" })
+  assert.deepEqual([paused.parts[0].state, paused.parts[0].wants, paused.parts[0].input], ["waiting", "decision", { x: 1 }])
+  const approved = reduce(paused, tool("decision", "t", { decision: "approve" }))
+  assert.equal(approved.parts[0].state, "approved")
+  const running = reduce(approved, START)
+  assert.deepEqual([running.parts[0].state, running.outcome], ["running", ""])
+  assert.deepEqual([reduce(running, tool("tool_result", "t", { result: "1" })).parts.length, reduce(reduce(paused, tool("decision", "t", { decision: "deny" })), tool("tool_result", "t", { result: "no", isError: true })).parts[0].state], [1, "denied"])
+})
+
+test("a denial of a call that was answered before it was asked about is shown", () => {
+  const run = { ...RUN, outcome: "paused", approvals: [{ toolCallId: "t", toolName: "add", input: {}, wants: "decision", decision: "deny" }] }
+  const messages = [
+    { role: "assistant", content: [{ type: "tool_call", id: "t", name: "add", input: {} }] },
+    { role: "tool", content: [{ type: "tool_result", toolCallId: "t", toolName: "add", result: "it expired", isError: true }] },
+  ]
+  const [part] = fold(...eventsOf(run, messages)).parts
+  assert.deepEqual([part.state, part.result, part.isOpen], ["denied", "it expired", false])
+  const [given] = fold(...eventsOf({ ...run, approvals: [{ ...run.approvals[0], decision: "result" }] }, [messages[0], { role: "tool", content: [{ type: "tool_result", toolCallId: "t", result: "42", isError: false }] }])).parts
+  assert.deepEqual([given.state, given.result], ["done", "42"])
+})
+
+test("an id that is used again after its call was answered is another call", () => {
+  const { parts } = fold(START, tool("tool_start", "t"), tool("tool_result", "t", { result: "1" }), tool("tool_start", "t"), tool("tool_result", "t", { result: "2" }))
+  assert.deepEqual(parts.map((part) => part.result), ["1", "2"])
+})
+
+test("a wait is told until something is heard again, and leaves what was shown", () => {
+  const waiting = fold(START, text("a"), { type: "wait", code: "network", delayMs: 1000 })
+  assert.deepEqual([waiting.retry, waiting.parts.length], [{ code: "network", delayMs: 1000 }, 1])
+  assert.equal(reduce(waiting, { type: "connected" }).retry, null)
 })
 
 test("the answer's text is that of its text parts", () => {

@@ -1,0 +1,262 @@
+"""Answers that outlive a page, a connection and a server: what is shown is what was said, once."""
+
+from __future__ import annotations
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from .conftest import Watched
+from .rig import lines, needs_libraries, turns, words
+
+pytestmark = needs_libraries
+
+LONG = turns(words(600), delay=0.01, chunk=8)
+
+
+def shown(watched: Watched) -> str:
+    return " ".join(watched.page.inner_text(".prose").split())
+
+
+def wait_for_words(watched: Watched, count: int) -> None:
+    watched.until("(count) => document.querySelector('.prose')?.textContent.split(' ').length > count", count)
+
+
+# --- reload, offline, restart -----------------------------------------------------------------------------------------
+
+
+def test_a_reload_in_mid_answer_goes_on_where_it_was(open_page):
+    watched = open_page(LONG)
+    watched.ask("Hi")
+    wait_for_words(watched, 50)
+    before = shown(watched)
+    watched.reload()
+    wait_for_words(watched, len(before.split()) + 5)
+    expect(watched.page.locator("#stop")).to_be_visible()
+    watched.wait_until_answered()
+    assert shown(watched) == words(600)
+    watched.assert_clean()
+
+
+def test_a_reload_right_after_the_question_loses_nothing(open_page):
+    watched = open_page(LONG)
+    with watched.page.expect_response("**/api/chat"):
+        watched.ask("Hi")
+    watched.reload()
+    expect(watched.page.locator(".bubble")).to_have_text("Hi")
+    watched.wait_until_answered()
+    assert shown(watched) == words(600)
+
+
+def test_being_offline_is_visible_and_afterwards_no_text_is_doubled_or_lost(open_page, context):
+    watched = open_page(LONG, "--heartbeat", "0.3")
+    watched.ask("Hi")
+    for count in (50, 150):
+        wait_for_words(watched, count)
+        context.set_offline(True)
+        expect(watched.page.locator("#offline")).to_contain_text("offline")
+        # Chromium lets what is connected live on: the silence, and not the flag, is what a dead network is like.
+        expect(watched.page.locator(".error")).to_have_count(0)
+        watched.page.wait_for_timeout(300)
+        context.set_offline(False)
+        expect(watched.page.locator("#offline")).to_be_hidden()
+    watched.wait_until_answered()
+    assert shown(watched) == words(600)
+    assert watched.errors == []
+
+
+def test_a_server_that_is_killed_in_mid_answer_leaves_its_text_and_a_way_to_go_on(program, context):
+    server = program([*LONG, *turns("And that is all.")])
+    watched = Watched(context.new_page(), server.address)
+    watched.ask("Hi")
+    wait_for_words(watched, 80)
+    server.kill()
+    expect(watched.page.locator(".typing")).to_contain_text("trying again")
+    expect(watched.page.locator("#offline")).to_be_visible()
+    expect(watched.page.locator(".error")).to_have_count(0)
+    before = shown(watched)
+    server.start()
+    watched.wait_until_answered()
+    expect(watched.page.locator(".ending")).to_contain_text("Interrupted")
+    expect(watched.page.locator("#offline")).to_be_hidden()
+    assert shown(watched).startswith(before)
+    watched.reload()
+    expect(watched.page.locator(".ending")).to_contain_text("Interrupted")
+    assert shown(watched).startswith(before)
+    watched.page.get_by_role("button", name="Continue").click()
+    expect(watched.page.locator(".prose").last).to_have_text("And that is all.")
+    expect(watched.page.locator(".message")).to_have_count(2)
+    assert shown(watched).startswith(before)
+    watched.reload()
+    expect(watched.page.locator(".prose").last).to_have_text("And that is all.")
+
+
+def test_a_question_that_is_asked_while_the_server_is_away_is_answered_when_it_is_back(program, context):
+    server = program(turns("Hello."))
+    watched = Watched(context.new_page(), server.address)
+    server.kill()
+    watched.ask("Hi")
+    expect(watched.page.locator(".typing")).to_contain_text("trying again")
+    server.start()
+    watched.wait_until_answered()
+    assert shown(watched) == "Hello."
+    watched.reload()
+    expect(watched.page.locator(".bubble")).to_have_text("Hi")
+    assert shown(watched) == "Hello."
+
+
+def test_two_tabs_follow_one_answer_and_either_can_stop_it(open_page, context):
+    watched = open_page(LONG)
+    watched.ask("Hi")
+    wait_for_words(watched, 20)
+    other = Watched(context.new_page(), watched.page.url)
+    wait_for_words(other, 30)
+    other.page.click("#stop")
+    for one in (watched, other):
+        one.wait_until_answered()
+        expect(one.page.locator(".ending")).to_contain_text("Stopped")
+    assert shown(watched) == shown(other)
+    other.page.close()
+
+
+def test_a_tab_that_comes_back_shows_what_another_one_did(open_page, context):
+    watched = open_page(turns("One.") + turns("Two."))
+    watched.answer("First")
+    other = Watched(context.new_page(), watched.page.url)
+    other.answer("Second")
+    watched.page.evaluate("dispatchEvent(new Event('focus'))")
+    expect(watched.page.locator(".bubble")).to_have_text(["First", "Second"])
+    expect(watched.page.locator(".prose")).to_have_text(["One.", "Two."])
+
+
+# --- stop -------------------------------------------------------------------------------------------------------------
+
+
+def test_stop_shows_its_receipt_and_the_ending_survives_a_reload(open_page):
+    watched = open_page(LONG)
+    watched.ask("Hi")
+    wait_for_words(watched, 30)
+    watched.page.click("#stop")
+    watched.wait_until_answered()
+    ending = watched.page.locator(".ending")
+    expect(ending).to_contain_text("connection was closed in")
+    expect(ending).to_contain_text("tokens")
+    text = shown(watched)
+    watched.reload()
+    expect(ending).to_contain_text("Stopped")
+    assert shown(watched) == text
+    expect(watched.page.get_by_role("button", name="Continue")).to_be_visible()
+    watched.assert_clean()
+
+
+def test_a_stop_that_does_not_arrive_says_so(open_page, context):
+    watched = open_page(LONG)
+    context.route("**/stop", lambda route: route.abort())
+    watched.ask("Hi")
+    wait_for_words(watched, 20)
+    watched.page.click("#stop")
+    expect(watched.page.locator("#problem")).to_contain_text("Stop did not reach the server")
+    expect(watched.page.locator("#stop")).to_be_visible()
+    context.unroute("**/stop")
+    watched.page.click("#stop")
+    watched.wait_until_answered()
+    expect(watched.page.locator("#problem")).to_be_hidden()
+
+
+# --- branches ---------------------------------------------------------------------------------------------------------
+
+
+def test_edit_and_regenerate_make_branches_that_stay(open_page):
+    watched = open_page(turns("The answer."))
+    page: Page = watched.page
+    watched.answer("One")
+    page.get_by_role("button", name="Regenerate").click()
+    switch = page.locator("article.assistant .branches")
+    expect(switch).to_contain_text("2 / 2")
+    watched.wait_until_answered()
+
+    page.locator("article.user").hover()
+    page.get_by_role("button", name="Edit").click()
+    field = page.get_by_role("textbox", name="Edit your message")
+    expect(field).to_be_focused()
+    field.fill("Never mind")
+    field.press("Escape")
+    expect(page.locator(".bubble")).to_have_text("One")
+    expect(page.get_by_role("button", name="Edit")).to_be_focused()
+    page.keyboard.press("Enter")
+    field.fill("Two")
+    field.press("Enter")
+    expect(page.locator(".bubble")).to_have_text("Two")
+    expect(page.locator("article.user .branches")).to_contain_text("2 / 2")
+    watched.wait_until_answered()
+
+    page.get_by_role("button", name="Previous branch").first.click()
+    expect(page.locator(".bubble")).to_have_text("One")
+    expect(switch).to_contain_text("2 / 2")
+    page.locator("article.assistant").get_by_role("button", name="Previous branch").click()
+    expect(switch).to_contain_text("1 / 2")
+    watched.reload()
+    expect(page.locator(".bubble")).to_have_text("One")
+    expect(switch).to_contain_text("1 / 2")
+    watched.assert_clean()
+
+
+def test_what_is_edited_stays_in_view(open_page):
+    watched = open_page(turns(lines(60), delay=0))
+    watched.answer("One")
+    # By key: a pointer would first scroll, and scrolling ends the following by itself.
+    watched.page.get_by_role("button", name="Edit").evaluate("(button) => button.click()")
+    watched.page.wait_for_timeout(200)
+    expect(watched.page.get_by_role("textbox", name="Edit your message")).to_be_in_viewport()
+
+
+# --- approvals --------------------------------------------------------------------------------------------------------
+
+PAY = """
+from chatstream.tools import tool
+
+@tool(approval="always")
+async def pay(sum: int) -> str:
+    "Pay a sum."
+    return f"paid {sum}"
+"""
+
+
+@pytest.fixture
+def asked(open_page, tmp_path) -> Watched:
+    """A page on which a tool waits for approval."""
+    (tmp_path / "pay.py").write_text(PAY)
+    call = {"name": "pay", "arguments": {"sum": 5}}
+    script = [{"text": "Shall I?", "tools": [call], "delay": 0.001}, {"text": "That is it.", "delay": 0.001}]
+    watched = open_page(script, "--tools", str(tmp_path / "pay.py"))
+    watched.answer("Pay 5")
+    return watched
+
+
+@pytest.mark.parametrize("is_reloaded", [False, True])
+@pytest.mark.parametrize(("button", "state", "result"), [("Approve", "done", "paid 5"), ("Deny", "denied", "")])
+def test_a_call_waits_for_the_reader_after_a_reload_too(asked, is_reloaded, button, state, result):
+    page: Page = asked.page
+    if is_reloaded:
+        asked.reload()
+    card = page.locator(".tool")
+    expect(card).to_have_attribute("data-state", "waiting")
+    expect(card).to_contain_text('"sum": 5')
+    page.get_by_role("button", name=f"{button} pay").click()
+    expect(card).to_have_attribute("data-state", state)
+    expect(card).to_contain_text(result)
+    expect(page.get_by_role("button", name="Approve pay")).to_be_hidden()
+    expect(page.locator(".prose").last).to_have_text("That is it.")
+    asked.wait_until_answered()
+    expect(page.locator(".ending")).to_be_hidden()
+    asked.reload()
+    expect(card).to_have_attribute("data-state", state)
+    expect(page.locator(".prose")).to_have_text(["Shall I?", "That is it."])
+    expect(page.locator(".message")).to_have_count(2)
+    asked.assert_clean()
+
+
+def test_a_long_answer_is_opened_at_its_end(open_page):
+    watched = open_page(turns(lines(200), delay=0))
+    watched.answer("Hi")
+    watched.reload()
+    expect(watched.page.locator(".prose p").last).to_be_in_viewport()

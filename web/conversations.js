@@ -1,0 +1,99 @@
+/**
+ * The list of conversations without a page: the newest first, a page at a time, or what a search finds. What is loaded
+ * again replaces what is shown; an answer to a question that is no longer asked is dropped.
+ */
+
+import { createAsk } from "./api.js"
+
+/** @typedef {import("./api.js").Failure} Failure */
+/** @typedef {{ id: string, title: string, createdAt: string, updatedAt: string, isRunning: boolean, snippet?: string }} Conversation */
+
+const PATH = "/api/conversations"
+
+export class Conversations {
+  /** @type {readonly Conversation[]} */
+  items = []
+  /** What is searched for, "" for all. */
+  words = ""
+  hasMore = false
+  /** @type {Failure | null} */
+  problem = null
+  #ask
+  #changed
+  #next = ""
+  /** What is being asked for, to tell its answer from older ones. */
+  #asked = {}
+
+  /** @param {() => void} changed @param {{ api?: string, fetch?: typeof globalThis.fetch }} [options] */
+  constructor(changed, { api = "", fetch = (...args) => globalThis.fetch(...args) } = {}) {
+    this.#ask = createAsk(api, fetch)
+    this.#changed = changed
+  }
+
+  /** Load the list again. */
+  async refresh() {
+    const query = this.words ? `?q=${encodeURIComponent(this.words)}` : ""
+    const { value, isLate } = await this.#load(query)
+    if (isLate) return
+    // What was loaded behind the first page stays, less what moved into it.
+    const ids = new Set(value.conversations.map((/** @type {Conversation} */ { id }) => id))
+    const last = value.conversations.at(-1)
+    const older = value.next ? this.items.filter(({ id, updatedAt }) => !ids.has(id) && updatedAt < last.updatedAt) : []
+    this.items = [...value.conversations, ...older]
+    if (older.length === 0) this.#next = value.next ?? ""
+    this.hasMore = this.#next !== ""
+    this.#changed()
+  }
+
+  /** Load the next page. */
+  async more() {
+    if (!this.#next || this.words) return
+    const { value, isLate } = await this.#load(`?before=${encodeURIComponent(this.#next)}`)
+    if (isLate) return
+    const known = new Set(this.items.map(({ id }) => id))
+    this.items = [...this.items, ...value.conversations.filter((/** @type {Conversation} */ { id }) => !known.has(id))]
+    this.#next = value.next ?? ""
+    this.hasMore = this.#next !== ""
+    this.#changed()
+  }
+
+  /** @param {string} words */
+  async search(words) {
+    if (words.trim() === this.words) return
+    this.words = words.trim()
+    this.items = []
+    this.#next = ""
+    await this.refresh()
+  }
+
+  /** @param {string} id @param {string} title */
+  async rename(id, title) {
+    await this.#change("PATCH", id, { title })
+  }
+
+  /** @param {string} id */
+  async remove(id) {
+    await this.#change("DELETE", id)
+  }
+
+  /** @param {string} method @param {string} id @param {unknown} [body] */
+  async #change(method, id, body) {
+    const { failure } = await this.#ask(method, `${PATH}/${encodeURIComponent(id)}`, body)
+    await this.refresh()
+    // Another tab may have deleted it: then it is as gone as it should be.
+    if (!failure || failure.status === 404) return
+    this.problem = failure
+    this.#changed()
+  }
+
+  /** @param {string} query @returns {Promise<{ value: any, isLate: boolean }>} */
+  async #load(query) {
+    const asked = {}
+    this.#asked = asked
+    const { value, failure } = await this.#ask("GET", `${PATH}${query}`)
+    if (asked !== this.#asked) return { value, isLate: true }
+    this.problem = failure
+    if (failure) this.#changed()
+    return { value, isLate: failure !== null }
+  }
+}

@@ -1,0 +1,50 @@
+/** Changes a question in its place: a field with the old text, which Enter sends and Escape leaves as it was. */
+
+import { sends } from "./composer.js"
+import { make } from "./dom.js"
+import { texts } from "./texts.js"
+
+/**
+ * Create the editor of what `place` holds.
+ *
+ * @param {HTMLElement} place hidden while the editor is open
+ * @param {HTMLElement} opener has the focus again afterwards
+ * @param {(text: string) => void} save
+ */
+export function createEditor(place, opener, save) {
+  /** @param {string} text */
+  function open(text) {
+    const input = make("textarea", { "aria-label": texts.editLabel, rows: "1" })
+    const cancel = make("button", { type: "button", class: "quiet" }, texts.cancel)
+    const form = make("form", { class: "editor" }, input, make("div", {}, cancel, make("button", { class: "save" }, texts.save)))
+    const end = () => {
+      form.remove()
+      place.hidden = false
+      opener.focus()
+    }
+    const submit = () => {
+      if (input.value.trim() === "") return
+      end()
+      if (input.value !== text) save(input.value)
+    }
+    cancel.addEventListener("click", end)
+    form.addEventListener("submit", (event) => {
+      event.preventDefault()
+      submit()
+    })
+    form.addEventListener("keydown", (event) => {
+      if (event.key === "Escape" && !event.isComposing) end()
+      else if (event.target === input && sends(event)) submit()
+      else return
+      event.preventDefault()
+    })
+    input.value = text
+    place.hidden = true
+    place.after(form)
+    // Where the field grows by itself, nothing is measured.
+    if (!CSS.supports("field-sizing", "content")) input.style.height = `${input.scrollHeight}px`
+    input.focus()
+    input.setSelectionRange(text.length, text.length)
+  }
+  return { open }
+}
