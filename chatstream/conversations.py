@@ -14,6 +14,9 @@ from typing import Any, Literal
 
 from .messages import Message, Text, ToolCall, ToolResult, message_to_json
 
+EXPIRED = "Nobody decided on this call in time, so it was not run."
+DENIED = "The user denied this call."
+
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
@@ -59,6 +62,18 @@ class Approval:
     by_caller: bool
     expires_at: float
     decision: Decision | None = None
+
+    @property
+    def result(self) -> ToolResult | None:
+        """What the call is answered without being run; None where it was approved, or nothing is decided."""
+        match self.decision:
+            case Decision(kind="deny", text=text):
+                told = text if text == EXPIRED else f"{DENIED} {text}".strip()
+                return ToolResult(self.call_id, self.name, told, is_error=True)
+            case Decision(kind="result", text=text, is_error=is_error):
+                return ToolResult(self.call_id, self.name, text, is_error)
+            case _:
+                return None
 
 
 @dataclass(frozen=True, slots=True)

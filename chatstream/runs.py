@@ -32,7 +32,7 @@ from .eventlog import Entry, EventLog, MemoryLog, SqliteLog
 from .eventlog import sqlite as sqlite_log
 from .events import Event, Outcome
 from .live import LiveRun, Plan, is_last, started
-from .messages import Message, ToolCall, ToolResult, message_to_json, messages_from_json
+from .messages import Message, ToolCall, message_to_json, messages_from_json
 from .providers import Models
 from .store import Store
 from .tools import Toolbox, caller_tool
@@ -48,7 +48,6 @@ _POLL = 0.1  # seconds between two looks at the run of another process
 _CLOSE = 1.0  # seconds for runs to end when they are told to
 # What of a request its run keeps, for the run that may follow it.
 _KEPT = ("model", "maxOutputTokens", "temperature", "effort", "tools")
-DENIED = "The user denied this call."
 
 
 class Runs:
@@ -364,11 +363,5 @@ async def _whole(work: Coroutine[Any, Any, T], tasks: set[asyncio.Task[Any]]) ->
 
 
 def _answer(approval: Approval) -> Answer:
-    decision = approval.decision
-    assert decision is not None
     call = ToolCall(approval.call_id, approval.name, approval.input, orjson.dumps(approval.input).decode())
-    if decision.kind == "approve":
-        return Answer(call)
-    if decision.kind == "deny":
-        return Answer(call, ToolResult(call.id, call.name, f"{DENIED} {decision.text}".strip(), is_error=True))
-    return Answer(call, ToolResult(call.id, call.name, decision.text, decision.is_error))
+    return Answer(call, approval.result)

@@ -21,7 +21,16 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 import orjson
 
 from .agent import new_id
-from .conversations import Approval, Conversation, Decision, Node, Run, conversation_to_markdown, tree_to_json
+from .conversations import (
+    EXPIRED,
+    Approval,
+    Conversation,
+    Decision,
+    Node,
+    Run,
+    conversation_to_markdown,
+    tree_to_json,
+)
 from .database import Database, Schema
 from .errors import Conflict, NotFound, RequestError
 from .messages import NOT_RUN, Message, ToolResult, message_to_json, messages_from_json
@@ -30,8 +39,6 @@ Db = sqlite3.Connection
 P = ParamSpec("P")
 T = TypeVar("T")
 
-EXPIRED = "Nobody decided on this call in time, so it was not run."
-DENIED = "The user denied this call."
 _TITLE = 60  # characters of a title that is taken from a message
 _WORDS = 32  # of a search; the others are left out
 _MERGE = 16  # pages of the index that are merged in one step
@@ -344,7 +351,9 @@ class Store:
             approvals = [denied.get(each.call_id, each) for each in run.approvals]
             _set_approvals(db, run.id, approvals)
             if all(approval.decision for approval in approvals):
-                _add_messages(db, run, [Message("tool", tuple(map(_result, approvals)))], now)
+                not_run = (ToolResult(each.call_id, each.name, NOT_RUN, is_error=True) for each in approvals)
+                results = (each.result or other for each, other in zip(approvals, not_run, strict=True))
+                _add_messages(db, run, [Message("tool", tuple(results))], now)
             count += len(late)
         return count
 
@@ -511,17 +520,6 @@ def _is_fresh(approvals: dict[str, Approval], decision: Decision, run_id: str, n
         wanted = "its result" if approval.by_caller else "a decision"
         raise RequestError(f"Call {decision.call_id!r} waits for {wanted} and was met with {decision.kind!r}.")
     return True
-
-
-def _result(approval: Approval) -> ToolResult:
-    """Return what a call is answered that will not be run any more."""
-    match approval.decision:
-        case Decision(kind="deny", text=text):
-            return ToolResult(approval.call_id, approval.name, text or DENIED, is_error=True)
-        case Decision(kind="result", text=text, is_error=is_error):
-            return ToolResult(approval.call_id, approval.name, text, is_error)
-        case _:
-            return ToolResult(approval.call_id, approval.name, NOT_RUN, is_error=True)
 
 
 def _title(text: str) -> str:

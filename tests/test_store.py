@@ -21,11 +21,11 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from chatstream import conversations
 from chatstream import store as module
 from chatstream.agent import new_id
-from chatstream.conversations import Approval, Conversation, Decision, Node, Run
+from chatstream.conversations import EXPIRED, Approval, Conversation, Decision, Node, Run
 from chatstream.database import Database
 from chatstream.errors import Conflict, NotFound, RequestError
 from chatstream.messages import Message, Opaque, Reasoning, Text, ToolCall, ToolResult, sendable, user
-from chatstream.store import EXPIRED, Store
+from chatstream.store import Store
 
 ME = "local"
 SCRIPT = Path(__file__).parents[1] / "scripts" / "store_times.py"
