@@ -122,6 +122,10 @@ def new_id(prefix: str) -> str:
     return f"{prefix}_{secrets.token_hex(16)}"
 
 
+async def _nowhere(batch: Sequence[Event]) -> None:
+    """Take the events of a run that is over."""
+
+
 class _EmitError(Exception):
     """Carries what `emit` raised past the handling of what the run raised."""
 
@@ -194,6 +198,11 @@ class Loop:
                 await self.emit([events.RunFinished(outcome, reason, self.usage, tuple(self.added))])
         except _EmitError as error:
             raise error.reason from error
+        finally:
+            # These lead back to whoever holds the loop: what is no circle goes at once, with all that was said, and
+            # need not wait for the garbage collector.
+            self._emit = _nowhere
+            self._tools = Calls(self.toolbox, _nowhere)
 
     def stop(self, outcome: Outcome) -> None:
         """End the run with this outcome, at once: the request is closed, and no tool starts any more."""

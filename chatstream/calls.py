@@ -140,11 +140,13 @@ class Calls:
         if self._cut_short:
             work.cancel()
         try:
-            await asyncio.wait([work])
+            # Telling ends first only where it fails: what a tool does then is nobody's any more.
+            await asyncio.wait([work, telling], return_when=asyncio.FIRST_COMPLETED)
             said.put_nowait(None)
             await telling
         finally:
             telling.cancel()
+            work.cancel()
         cut_short = ToolResult(call.id, call.name, self._cut_short, is_error=True)
         result = self.results[call.id] = cut_short if work.cancelled() else work.result()
         await self._emit([_finished(result, int((time.monotonic() - began) * 1000))])

@@ -18,6 +18,7 @@ from typing import Any, NoReturn
 from .errors import ConfigError
 
 MiB = 1024 * 1024
+LONGEST = 1e9  # seconds: thirty years
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,9 +105,9 @@ def read_config(arguments: Sequence[str], environ: Mapping[str, str] = os.enviro
             raise ConfigError(f"{variable}: {error.message}") from error
     values = vars(parser.parse_args([*(option for _, option in found), *arguments]))
     if "docs" in values:
-        values["docs"] = Path(values["docs"]).expanduser()
+        values["docs"] = _path("docs", values["docs"])
     data = values.get("data", "") or _default_data(environ)
-    values["data"] = None if data == ":memory:" else Path(data).expanduser()
+    values["data"] = None if data == ":memory:" else _path("data", data)
     if "system" in values:
         values["system"] = _text_or_file(values["system"])
     for name in ("allowed_host", "tools"):
@@ -125,6 +126,13 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
         return False
+
+
+def _path(option: str, value: str) -> Path:
+    try:
+        return Path(value).expanduser()
+    except RuntimeError as error:  # there is no such home
+        raise ConfigError(f"--{option}: cannot find the folder {value}: {error}; name another one") from error
 
 
 def _default_data(environ: Mapping[str, str]) -> str:
@@ -165,6 +173,9 @@ def _text_or_file(value: str) -> str:
 def _check(config: Config) -> None:
     if not 0 <= config.port <= 65535:
         raise ConfigError(f"--port must be from 0 to 65535, not {config.port}")
+    for name in ("heartbeat", "orphan_after", "linger", "keep_runs", "approve_within", "grace"):
+        if getattr(config, name) > LONGEST:
+            raise ConfigError(f"--{name.replace('_', '-')} must be {LONGEST:g} at most, not {getattr(config, name)}")
     for name in ("max_output_tokens", "max_turns", "max_body", "heartbeat", "approve_within"):
         if not getattr(config, name) > 0:  # neither is nan
             raise ConfigError(f"--{name.replace('_', '-')} must be above 0, not {getattr(config, name)}")

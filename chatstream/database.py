@@ -100,8 +100,8 @@ class Database:
         self._jobs.put([])
         await asyncio.to_thread(writer.join)
         if self._readers is not None:
-            self._readers.shutdown()
-            self._readers = None
+            readers, self._readers = self._readers, None
+            await asyncio.to_thread(readers.shutdown)
         for connection in (*self._opened, self._connection):
             connection.close()
         self._unlock()
@@ -123,10 +123,15 @@ class Database:
             return await self.write(work)
         return await self._loop.run_in_executor(self._readers, self._read, work)
 
-    async def checkpoint(self) -> None:
-        """Move what was written from the journal to the file, so that neither holds what was deleted."""
-        if self.folder is not None:
-            await self.read(lambda connection: connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall())
+    async def checkpoint(self) -> bool:
+        """Move what was written from the journal to the file, so that neither holds what was deleted.
+
+        Returns False where somebody, such as another program that reads the file, did not let it.
+        """
+        if self.folder is None:
+            return True
+        busy, *_ = await self.read(lambda db: db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone())
+        return not busy
 
     def is_alive(self, process: str) -> bool:
         """Return whether the process of that name still runs."""
@@ -137,8 +142,10 @@ class Database:
         path = _lock_file(self.folder, process)
         try:
             descriptor = os.open(path, os.O_RDWR)
-        except OSError:
+        except FileNotFoundError:
             return False
+        except OSError:
+            return True  # nobody can tell: it is not to be taken for dead
         try:
             fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)  # so that two may ask at once
         except OSError:
@@ -199,11 +206,15 @@ class Database:
         """Make folder, database and lock where they are missing, for nobody but this user to read."""
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            os.close(os.open(folder / FILE, os.O_CREAT | os.O_RDWR, 0o600))
+            file = os.open(folder / FILE, os.O_CREAT | os.O_RDWR, 0o600)
+            os.fchmod(file, 0o600)
+            os.close(file)
             lock = _lock_file(folder, self.process)
             lock.parent.mkdir(mode=0o700, exist_ok=True)
             self._lock = os.open(lock, os.O_CREAT | os.O_RDWR, 0o600)
             fcntl.flock(self._lock, fcntl.LOCK_EX)
+            for other in lock.parent.iterdir():
+                self.is_alive(other.name)  # removes what a dead process left
         except OSError as error:
             raise ConfigError(f"--data: cannot write to {folder}: {error.strerror}") from error
 

@@ -16,6 +16,7 @@ from . import errors, events
 from .agent import Loop, Settings
 from .calls import Answer
 from .conversations import Run
+from .deltas import Usage
 from .eventlog import Entry, EventLog
 from .events import Event, Outcome
 from .messages import Message
@@ -100,17 +101,20 @@ class LiveRun:
             await self.loop.run()
         except errors.ChatstreamError as error:
             log.error("%s cannot be kept: %s", self._run.id, error.for_log)
-            told = f"This answer could not be kept, so it was ended: {error.message}"
-            self._publish(self._shown + 1, [events.RunFailed(error.code, told, False, self.loop.usage)])
+            self._give_up(error.code, f"This answer could not be kept, so it was ended: {error.message}")
         except Exception:
             log.exception("%s failed", self._run.id)
-            told = "Something went wrong inside chatstream; its log says what."
-            self._publish(self._shown + 1, [events.RunFailed("internal", told, False, self.loop.usage)])
+            self._give_up("internal", "Something went wrong inside chatstream; its log says what.")
         finally:
             self._is_over = True
             if self._orphaning is not None:
                 self._orphaning.cancel()
             self._wake()
+
+    def _give_up(self, code: str, told: str) -> None:
+        """Show an end that the log does not have: nothing more of this run can be kept."""
+        usage = self.loop.usage + Usage(estimated=True)
+        self._publish(self._shown + 1, [events.RunFailed(code, told, False, usage)])
 
     async def _emit(self, batch: Sequence[Event]) -> None:
         """Keep a batch, and show it once it is kept."""
@@ -128,7 +132,8 @@ class LiveRun:
         await asyncio.shield(kept)
 
     def _kept(self, first: int, batch: Sequence[Event], kept: asyncio.Future[None]) -> None:
-        if not kept.cancelled() and kept.exception() is None:
+        # What is behind a batch that could not be kept is never shown, as the log will never tell it again.
+        if not kept.cancelled() and kept.exception() is None and first == self._shown + 1:
             self._publish(first, batch)
 
     def _publish(self, first: int, batch: Sequence[Event]) -> None:

@@ -16,7 +16,6 @@ import hashlib
 import logging
 import time
 from collections.abc import AsyncGenerator, Coroutine, Sequence
-from contextlib import suppress
 from typing import Any, TypeVar
 
 import orjson
@@ -66,12 +65,17 @@ class Runs:
         self._settling = asyncio.Lock()
         self._sweeping: asyncio.Task[None] | None = None
         self._is_closing = False
+        self._is_unclean = False  # whether the journal may still hold what was deleted
 
     async def open(self) -> None:
         """Open the data, and settle what an earlier process left unfinished. Raises ConfigError."""
         await self._database.open(stored.SCHEMA, sqlite_log.SCHEMA)
-        await self.log.open()
-        await self.sweep()
+        try:
+            await self.log.open()
+            await self.sweep()
+        except errors.StorageError as error:
+            where = self._config.data or "memory"
+            raise errors.ConfigError(f"--data: {where}: {error.message}; mend it, or name another folder") from error
         self._sweeping = asyncio.create_task(self._sweep())
 
     async def drain(self, grace: float) -> None:
@@ -128,16 +132,18 @@ class Runs:
 
         The user's message is durable when it returns. Raises NotFound, Conflict, RequestError, Unavailable.
         """
+        digest = hashlib.sha256(orjson.dumps(body, option=orjson.OPT_SORT_KEYS)).hexdigest()
+        if known := await self.store.turn(owner, body["conversationId"], body["turnId"], digest):
+            return known
         plan = self.plan(body)
         self._need_open()
         run = self._new_run(owner, run_id, plan, body, body["conversationId"], body["turnId"])
-        return await _whole(self._ask(run, plan, body), self._beginning)
+        return await _whole(self._ask(run, plan, body, digest), self._beginning)
 
-    async def _ask(self, run: Run, plan: Plan, body: dict[str, Any]) -> Run:
+    async def _ask(self, run: Run, plan: Plan, body: dict[str, Any], digest: str) -> Run:
         content = body.get("message")
         message = None if content is None else messages_from_json([{"role": "user", "content": content}])[0]
         parent_id = (body["parentId"] or "") if "parentId" in body else None
-        digest = hashlib.sha256(orjson.dumps(body, option=orjson.OPT_SORT_KEYS)).hexdigest()
         run, is_new = await self.store.begin(run, digest, message, new_id("msg"), parent_id)
         if is_new:
             self._launch(run, plan, await self._history(run))
@@ -161,6 +167,8 @@ class Runs:
         Returns the run and the id of that other one, empty while calls still wait. Deciding again what was decided
         changes nothing. Raises NotFound, Conflict, RequestError.
         """
+        if run.next_run_id and set(decisions) <= {approval.decision for approval in run.approvals}:
+            return run, run.next_run_id
         plan = self.plan(run.request | {"model": run.model})  # whatever the default is by now
         self._need_open()
         following = self._new_run(run.owner, run_id, plan, run.request, run.conversation_id)
@@ -276,7 +284,7 @@ class Runs:
             live.loop.stop(Outcome.STOPPED)
             await asyncio.wait([live.task])
         await self.log.delete(run_ids)
-        await self._database.checkpoint()
+        self._is_unclean = not await self._database.checkpoint()
 
     # --- ending -------------------------------------------------------------------------------------------------------
 
@@ -306,8 +314,9 @@ class Runs:
         """End a run whose process died: with the end that its log has, or `interrupted`."""
         async with self._settling:
             run = await self.store.run(run.owner, run.id)
-            is_mine = run.process == self._database.process
-            if not run.outcome and (is_mine or await self.store.claim(run, self._database.process)):
+            mine = self._database.process
+            is_free = run.process == mine or not self._database.is_alive(run.process)
+            if not run.outcome and is_free and (run.process == mine or await self.store.claim(run, mine)):
                 await self._finish(run)
 
     async def _finish(self, run: Run) -> None:
@@ -315,20 +324,24 @@ class Runs:
         remains, number = Remains(), 0
         asked: list[events.ApprovalRequested] = []
         last: Event | None = None
-        while entries := await self._read(run.id, number):
-            for _, last in entries:
-                remains.add(last)
-                asked += [last] if isinstance(last, events.ApprovalRequested) else []
-            number = entries[-1][0]
+        try:
+            while entries := await self._read(run.id, number):
+                for _, last in entries:
+                    remains.add(last)
+                    asked += [last] if isinstance(last, events.ApprovalRequested) else []
+                number = entries[-1][0]
+        except Exception:
+            log.exception("%s: its log cannot be read behind event %d; what is in front of it is kept", run.id, number)
         if last is None:
             await self.log.append(run.id, 1, [started(run)])
             number = 1
         if last is None or not is_last(last):
-            closing = remains.close()
+            history = await self._history(run) if run.conversation_id else []
+            closing = remains.close(len(orjson.dumps([message_to_json(message) for message in history])))
             await self.log.append(run.id, number + 1, closing)
             last = closing[-1]
         await self._end(run, last, asked, [])
-        log.info("%s was left by a process that died: %s", run.id, getattr(last, "outcome", "failed"))
+        log.info("%s was left unfinished and is settled: %s", run.id, getattr(last, "outcome", "failed"))
 
     async def sweep(self) -> None:
         """Settle what dead processes left, and let go of what is too old."""
@@ -336,9 +349,15 @@ class Runs:
         for run in await self.store.running():
             is_lost = run.process == self._database.process and run.created_at < now - SWEEP and not self._beginning
             if run.id not in self._live and (is_lost or not self._database.is_alive(run.process)):
-                with suppress(errors.NotFound):  # deleted meanwhile
+                try:
                     await self._settle(run)
+                except errors.NotFound:
+                    pass  # deleted meanwhile
+                except Exception:
+                    log.exception("%s cannot be settled", run.id)
         await self.store.expire_approvals(now)
+        if self._is_unclean:
+            self._is_unclean = not await self._database.checkpoint()
         if old := await self.store.expired(now - self._config.keep_runs):
             await self.log.delete(old)
             await self.store.note_deleted(old)

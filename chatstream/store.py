@@ -10,6 +10,7 @@ exist for them. The times are seconds of `clock`.
 
 from __future__ import annotations
 
+import asyncio
 import re
 import sqlite3
 import time
@@ -262,6 +263,11 @@ class Store:
     def run(self, db: Db, owner: str, run_id: str) -> Run:
         return _run(db, owner, run_id)
 
+    @_reads
+    def turn(self, db: Db, owner: str, conversation_id: str, turn_id: str, digest: str) -> Run | None:
+        """Return the run that this turn began before; raises Conflict where that had another body."""
+        return _known_turn(db, owner, conversation_id, turn_id, digest)
+
     @_writes
     def begin(
         self, db: Db, run: Run, digest: str, message: Message | None, user_message_id: str, parent_id: str | None
@@ -272,18 +278,14 @@ class Store:
         the same turn is begun once.
         """
         conversation = _conversation(db, run.owner, run.conversation_id)
-        turn = run.conversation_id, run.turn_id or None
-        known = db.execute("SELECT id, digest FROM runs WHERE (conversation_id, turn_id) = (?, ?)", turn)
-        for known_id, known_digest in known.fetchall():
-            if known_digest != digest:
-                raise Conflict(f"turnId: {run.turn_id} was sent before, with another body", runId=known_id)
-            return _run(db, run.owner, known_id), False
+        if known := _known_turn(db, run.owner, conversation.id, run.turn_id, digest):
+            return known, False
         parent_id = conversation.leaf_id if parent_id is None else parent_id
         if parent_id:
             _check_message(db, conversation.id, parent_id)
         elif message is None:
             raise RequestError("parentId: there is nothing to answer; expected a message, or the id of one")
-        for running in _runs(db, "(conversation_id, parent_id) = (?, ?) AND outcome = ''", turn[0], parent_id):
+        for running in _runs(db, "(conversation_id, parent_id) = (?, ?) AND outcome = ''", conversation.id, parent_id):
             raise Conflict("An answer to that message is being written; wait for it or stop it.", runId=running.id)
         if message is not None:
             if not conversation.title:
@@ -389,9 +391,10 @@ class Store:
         match format:
             case "md":
                 nodes = await self.path(conversation_id, conversation.leaf_id)
-                return f"{stem}.md", "text/markdown; charset=utf-8", conversation_to_markdown(conversation, nodes)
+                text = await asyncio.to_thread(conversation_to_markdown, conversation, nodes)
+                return f"{stem}.md", "text/markdown; charset=utf-8", text
             case "json":
-                value = tree_to_json(conversation, nodes, runs)
+                value = await asyncio.to_thread(tree_to_json, conversation, nodes, runs)
                 return f"{stem}.json", "application/json", orjson.dumps(value, option=orjson.OPT_INDENT_2).decode()
         raise RequestError(f"format: {format!r} is not known; expected 'md' or 'json'")
 
@@ -402,6 +405,15 @@ class Store:
 def _conversations(db: Db, where: str, *values: object) -> Conversations:
     rows = db.execute(f"{_CONVERSATION} WHERE {where}", values)
     return [replace(Conversation(*row[:5]), is_running=bool(row[5])) for row in rows]
+
+
+def _known_turn(db: Db, owner: str, conversation_id: str, turn_id: str, digest: str) -> Run | None:
+    where = "SELECT id, digest FROM runs WHERE (conversation_id, turn_id) = (?, ?)"
+    for known_id, known_digest in db.execute(where, (conversation_id, turn_id)).fetchall():
+        if known_digest != digest:
+            raise Conflict(f"turnId: {turn_id} was sent before, with another body", runId=known_id)
+        return _run(db, owner, known_id)
+    return None
 
 
 def _conversation(db: Db, owner: str, conversation_id: str) -> Conversation:
@@ -511,9 +523,10 @@ def _is_fresh(approvals: dict[str, Approval], decision: Decision, run_id: str, n
         raise NotFound(f"No call {decision.call_id!r} of run {run_id!r} waits for a decision.")
     if approval.decision == decision:
         return False
-    if approval.decision is not None:
+    is_late = approval.decision.text == EXPIRED if approval.decision else approval.expires_at <= now
+    if approval.decision is not None and not is_late:
         raise Conflict(f"Call {decision.call_id!r} was decided already: {approval.decision.kind}.")
-    if approval.expires_at <= now:
+    if is_late:
         raise Conflict(f"Call {decision.call_id!r} was not decided in time, so it is denied.")
     # Only who runs a tool knows its result: nobody else makes one up, and the server cannot run what is the caller's.
     if decision.kind == ("approve" if approval.by_caller else "result"):

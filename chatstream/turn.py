@@ -234,8 +234,11 @@ class Remains:
             case _:
                 pass
 
-    def close(self) -> list[Event]:
-        """Return the events that end the run `interrupted`; what it had said stays, calls without a result get one."""
+    def close(self, asked: int = 0) -> list[Event]:
+        """Return the events that end the run `interrupted`; what it had said stays, calls without a result get one.
+
+        `asked` is the length of what the model was asked, in characters.
+        """
         told: list[Event] = [
             events.PartFinished(part.number, part.value(self._origin), complete=False) for part in self._open.values()
         ]
@@ -247,7 +250,7 @@ class Remains:
             self.add(told[-1])
         if self._turn is not None:
             said = sum(len(orjson.dumps(part_to_json(part))) for part in self._finished.values())
-            usage = Usage(output_tokens=tokens(said), estimated=True)
+            usage = Usage(tokens(asked), tokens(said), estimated=True)
             told.append(events.TurnFinished(self._turn, FinishReason.OTHER, usage))
             self.add(told[-1])
         self._keep()

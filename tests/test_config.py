@@ -66,6 +66,7 @@ def test_the_system_prompt_is_a_text_or_a_file(tmp_path: Path) -> None:
         (["--host", "0.0.0.0"], "needs --token"),
         (["--token", "short"], "at least 8"),
         (["--approve-within", "0"], "--approve-within must be above 0"),
+        (["--approve-within", "inf"], "--approve-within must be 1e+09 at most, not inf"),
         (["--orphan-after", "-1"], "--orphan-after must be 0 or more, not -1.0"),
         (["--linger=-1"], "--linger must be 0 or more"),
         (["--keep-runs", "nan"], "--keep-runs must be 0 or more, not nan"),

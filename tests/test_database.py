@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import signal
 import sqlite3
@@ -319,4 +320,31 @@ async def test_a_checkpoint_leaves_nothing_in_the_journal(tmp_path: Path) -> Non
     assert (tmp_path / f"{FILE}-wal").stat().st_size > 0
     await database.checkpoint()
     assert (tmp_path / f"{FILE}-wal").stat().st_size == 0
+    await database.close()
+
+
+async def test_a_process_that_cannot_be_looked_at_is_not_taken_for_dead(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = Database(tmp_path), Database(tmp_path)
+    await one.open()
+    await other.open()
+
+    def no_descriptor(*_: object) -> int:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", no_descriptor)
+        assert other.is_alive(one.process)
+    await one.close()
+    assert not other.is_alive(one.process)
+    await other.close()
+
+
+async def test_a_database_that_others_could_read_is_made_ones_own(tmp_path: Path) -> None:
+    (tmp_path / FILE).touch(0o644)
+    (tmp_path / FILE).chmod(0o644)
+    database = Database(tmp_path)
+    await database.open()
+    assert (tmp_path / FILE).stat().st_mode & 0o777 == 0o600
     await database.close()

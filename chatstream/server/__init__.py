@@ -36,6 +36,8 @@ from .page import Page, find_file
 
 log = logging.getLogger("chatstream.server")
 
+_SHUT = 0.4  # seconds for handlers whose viewers do not read; aiohttp takes them twice
+
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -177,7 +179,7 @@ async def serve(config: Config) -> None:
     """Serve until SIGINT or SIGTERM; raises ConfigError where it cannot start."""
     server = Server(config)
     provider, model = server.models.default
-    runner = web.AppRunner(make_app(server), handler_cancellation=True, access_log=None, shutdown_timeout=1.0)
+    runner = web.AppRunner(make_app(server), handler_cancellation=True, access_log=None, shutdown_timeout=_SHUT)
     await runner.setup()
     stop, hurry = asyncio.Event(), asyncio.Event()
 

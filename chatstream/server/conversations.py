@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from urllib.parse import quote
 
+import orjson
 from aiohttp import web
 
 from .. import errors
@@ -44,7 +46,10 @@ class Conversations:
         owner, id = request[OWNER], request.match_info["id"]
         form = request.query.get("format", "")
         if not form:
-            return web.json_response(tree_to_json(*await self._store.tree(owner, id)))
+            tree = await self._store.tree(owner, id)
+            # A long conversation takes long to write, and others' streams wait for the loop meanwhile.
+            body = await asyncio.to_thread(lambda: orjson.dumps(tree_to_json(*tree)))
+            return web.Response(body=body, content_type="application/json", charset="utf-8")
         if form not in ("md", "json"):
             raise errors.RequestError(f"format: {form[:20]!r} is neither md nor json")
         name, content_type, text = await self._store.export(owner, id, form)

@@ -56,6 +56,9 @@ class EventStream:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._beating.cancel()
+        # These lead back here: what is no circle goes at once, and need not wait for the garbage collector.
+        del self._beating
+        self._handler = None
         if kind is None:
             await self.response.write_eof()
         elif (transport := self._request.transport) is not None:

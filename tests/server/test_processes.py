@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import sqlite3
 from pathlib import Path
 from typing import Any
 
+from chatstream.database import FILE
 from chatstream.testing import Call, FakeProvider, Turn
 
 from .conftest import provider_environment
@@ -97,3 +99,36 @@ async def test_what_a_process_that_was_killed_had_begun_is_settled_by_a_living_o
         assert [number for number, _ in blocks] == list(range(1, len(blocks) + 1))
         assert [frame for _, frame in blocks if frame][: len(seen[0])] == seen[0]
         assert blocks[-1][1]["outcome"] == "interrupted"
+
+
+async def test_a_log_that_cannot_be_read_keeps_no_server_from_starting(
+    program: Any, fake: Any, tmp_path: Path, start: Any
+) -> None:
+    provider = await fake(STALLED)
+    options = ("--model", "anthropic", "--data", str(tmp_path / "data"))
+    first = await program(*options, **provider_environment(provider.url))
+    body = turn(await first.conversation())
+    async with await first.open(body) as response:
+        lines = data_lines(response)
+        seen = await read_until(lines, "text")
+        first.process.send_signal(signal.SIGKILL)
+        await first.process.wait()
+    with sqlite3.connect(tmp_path / "data" / FILE) as database:
+        database.execute(
+            "UPDATE events SET data = '[[\"event_of_tomorrow\", 1]]' WHERE id = (SELECT max(id) FROM events)"
+        )
+    database.close()
+
+    second = await program(*options, **provider_environment(provider.url))
+    (run,) = (await second.tree(body["conversationId"]))["runs"]
+    assert (run["id"], run["outcome"]) == (seen[0]["runId"], "interrupted")
+
+
+async def test_a_turn_that_is_known_needs_no_model_any_more(start: Any, write_script: Any, tmp_path: Path) -> None:
+    first = await start(write_script({"text": "Hello."}), data=tmp_path)
+    body = turn(await first.conversation(), model="scripted")
+    seen = await first.ask(body)
+    first.server.models._providers["scripted"] = first.server.models._providers["anthropic"]  # has no key
+    assert await first.ask(body) == seen
+    await first.server.runs.drain(0)
+    assert await first.ask(body) == seen
