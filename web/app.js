@@ -70,12 +70,14 @@ function start(markdown) {
   const announce = createAnnounce(find("announcer", HTMLElement))
   const follower = followScroll(find("scroller", HTMLElement), find("content", HTMLElement), find("jump", HTMLButtonElement))
 
-  /** Do what begins an answer, and follow it. */
-  /** @template {unknown[]} Args @param {(...args: Args) => Promise<void>} deed @returns {(...args: Args) => void} */
+  /** Do what begins an answer, and follow it; false where it cannot be done now. */
+  /** @template {unknown[]} Args @param {(...args: Args) => Promise<void>} deed @returns {(...args: Args) => boolean} */
   const answering = (deed) => (...args) => {
+    if (chat.isLoading || chat.isOpening) return false
     follower.toEnd()
     announce(texts.typing)
     void deed(...args)
+    return true
   }
   const send = answering((/** @type {string} */ text) => chat.send(text))
   const decide = answering((/** @type {string} */ id, /** @type {"approve" | "deny"} */ decision) => chat.decide(id, decision))
@@ -98,6 +100,8 @@ function start(markdown) {
   })
   openAddress()
   addEventListener("hashchange", () => {
+    // A token is taken when the page begins.
+    if (new URLSearchParams(location.hash.slice(1)).has("token")) return location.reload()
     openAddress()
     follower.toEnd()
   })
@@ -109,7 +113,7 @@ function start(markdown) {
 }
 
 /** What the reader can do with messages. */
-/** @param {(deed: (...args: any[]) => Promise<void>) => (...args: any[]) => void} answering */
+/** @param {(deed: (...args: any[]) => Promise<void>) => (...args: any[]) => boolean} answering */
 function createDeeds(answering) {
   return {
     retry: answering(() => chat.retry()),
@@ -129,7 +133,7 @@ function startList(composer) {
   let timer = 0
   /** @param {string} id */
   function go(id) {
-    history.pushState(null, "", id ? addressOf(id) : location.pathname + location.search)
+    if (id !== addressed) history.pushState(null, "", id ? addressOf(id) : location.pathname + location.search)
     openAddress()
   }
   function drawList() {
@@ -180,7 +184,7 @@ function openAddress() {
 /** @param {() => void} wake */
 function onWake(wake) {
   addEventListener("online", wake)
-  addEventListener("offline", showProblem)
+  for (const change of ["online", "offline"]) addEventListener(change, showProblem)
   addEventListener("pageshow", (event) => event.persisted && wake())
   addEventListener("focus", wake)
   document.addEventListener("visibilitychange", () => document.hidden || wake())
@@ -191,7 +195,8 @@ function showProblem() {
   const isAway = problem?.status === 0 && problem.code === "network"
   const last = chat.messages.at(-1)
   const isLost = last?.role === "assistant" && last.transcript.retry?.code === "network"
-  const words = problem && !isAway ? problem.message || `${texts.errors[problem.code] ?? texts.errors.internal}.` : ""
+  const isGone = problem?.status === 404
+  const words = problem && !isAway ? (!isGone && problem.message) || `${texts.errors[problem.code] ?? texts.errors.internal}.` : ""
   say("offline", navigator.onLine ? (isAway || isLost ? texts.reconnecting : "") : texts.offline)
   say("problem", words)
 }

@@ -200,7 +200,7 @@ class Chat {
     else if (this.#live === live && (!runId || live.transcript.retry)) follower.giveUp()
     else if (this.#live === live) {
       this.#apply(live, { type: "stopping", isStopping: false })
-      this.problem = { code: "stop", message: "", retryable: true, status: 0 }
+      this.problem = unheard("stop", answer?.failure)
     }
     this.#drawLive(live)
   }
@@ -217,7 +217,7 @@ class Chat {
     const { value, failure } = await this.#ask("POST", path, { decisions: [{ toolCallId, decision }] })
     if (visit !== this.#visit) return
     this.#setApproval(this.#tree.runs.get(run.id) ?? run, toolCallId, failure ? { isSending: false } : { isSending: false, decision })
-    if (failure) return this.#complain(failure)
+    if (failure) return this.#complain(unheard("decision", failure))
     if (!value.runId) return
     const parentId = this.#tree.lastOf(run.id)
     this.#tree.set(newRun(value.runId, parentId, run.model))
@@ -337,7 +337,7 @@ class Chat {
     const turn = this.#turns.get(live.run.id)
     // Only a reader who stops gives up what cannot be reached.
     if (failure?.status === 0 && live.transcript.receipt) this.#apply(live, { type: "done", outcome: "stopped" })
-    else if (failure) this.#apply(live, { ...failure, type: "error", ...(failure.status === 0 && { code: "unreachable" }) })
+    else if (failure) this.#apply(live, { ...failure, type: "error", ...(failure.status === 0 && { code: "unreachable" }), ...(failure.status === 404 && !turn && { message: "" }) })
     const { outcome, finishReason, usage, error, parts, messages } = live.transcript
     const run = { ...live.run, outcome, finishReason, usage, error, approvals: parts.flatMap(approvalOf), isLost: failure !== null && !turn }
     live.run = { ...run, state: "ended" }
@@ -430,6 +430,12 @@ class Chat {
   #notify() {
     for (const listener of this.#listeners) listener()
   }
+}
+
+/** Say of what did not reach the server what it was; nothing will try it again. */
+/** @param {string} code @param {Failure | null} [failure] @returns {Failure} */
+function unheard(code, failure) {
+  return failure && failure.status > 0 ? failure : { code, message: "", retryable: true, status: 0 }
 }
 
 /** @param {import("./transcript.js").Part} part @returns {import("./tree.js").Approval[]} */

@@ -24,7 +24,7 @@ export function sends(event) {
  * Join the form to a chat.
  *
  * @param {Elements} elements
- * @param {{ send: (text: string) => void, stop: () => void }} chat
+ * @param {{ send: (text: string) => boolean, stop: () => void }} chat `send` is false where it cannot be done now
  */
 export function createComposer(elements, chat) {
   const composer = new Composer(elements, chat.send)
@@ -50,7 +50,7 @@ class Composer {
   #isLoading = false
   #isOpening = false
 
-  /** @param {Elements} elements @param {(text: string) => void} send */
+  /** @param {Elements} elements @param {(text: string) => boolean} send */
   constructor(elements, send) {
     this.#elements = elements
     this.#send = send
@@ -59,10 +59,9 @@ class Composer {
   submit() {
     const { input } = this.#elements
     const text = input.value
-    if (input.disabled || text.trim() === "") return
+    if (input.disabled || text.trim() === "" || !this.#send(text)) return
     input.value = ""
     this.resize()
-    this.#send(text)
   }
 
   resize() {

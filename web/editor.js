@@ -9,7 +9,7 @@ import { texts } from "./texts.js"
  *
  * @param {HTMLElement} place hidden while the editor is open
  * @param {HTMLElement} opener has the focus again afterwards
- * @param {(text: string) => void} save
+ * @param {(text: string) => boolean} save false where it cannot be done now: then the field stays
  */
 export function createEditor(place, opener, save) {
   /** @param {string} text */
@@ -23,9 +23,7 @@ export function createEditor(place, opener, save) {
       opener.focus()
     }
     const submit = () => {
-      if (input.value.trim() === "") return
-      end()
-      if (input.value !== text) save(input.value)
+      if (input.value.trim() !== "" && (input.value === text || save(input.value))) end()
     }
     cancel.addEventListener("click", end)
     form.addEventListener("submit", (event) => {

@@ -139,6 +139,9 @@ function createChoice(decide) {
     element,
     /** @param {ToolPart} part */
     update(part) {
+      // The keyboard's place goes with the button.
+      const isLeft = part.isSending && element.querySelector(":focus-visible")
+      if (isLeft) element.closest("details")?.querySelector("summary")?.focus()
       id = part.id
       element.hidden = part.state !== "waiting" || part.wants !== "decision"
       buttons[0].setAttribute("aria-label", texts.approveLabel(part.name))

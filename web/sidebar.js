@@ -41,7 +41,8 @@ class Sidebar {
   /** @type {Map<string, Row>} */
   #rows = new Map()
   #more = make("button", { type: "button", class: "quiet more" }, texts.more)
-  #nothing = make("p", { class: "nothing" })
+  #note = make("p", { class: "note", role: "status" })
+  #observer
   /** @type {Conversation | null} */
   #chosen = null
 
@@ -51,7 +52,7 @@ class Sidebar {
     this.#conversations = conversations
     this.#onRemoved = onRemoved
     this.#more.addEventListener("click", () => void conversations.more())
-    new IntersectionObserver(([entry]) => entry.isIntersecting && void conversations.more()).observe(this.#more)
+    this.#observer = new IntersectionObserver(([entry]) => entry.isIntersecting && void conversations.more())
   }
 
   /** @param {string} currentId @param {boolean} isRunning whether the current one is being answered */
@@ -70,8 +71,11 @@ class Sidebar {
       nodes.push(row.element)
     }
     this.#rows = rows
-    setText(this.#nothing, problem ? problem.message || texts.noList : items.length > 0 ? "" : words ? texts.notFound : texts.noConversations)
-    replaceChildren(this.#elements.list, [...nodes, ...(this.#nothing.textContent ? [this.#nothing] : []), ...(hasMore ? [this.#more] : [])])
+    setText(this.#note, problem ? problem.message || texts.noList : items.length > 0 ? "" : words ? texts.notFound : texts.noConversations)
+    replaceChildren(this.#elements.list, [this.#note, ...nodes, ...(hasMore ? [this.#more] : [])])
+    // It tells of changes alone, and the end may be in view still, or again.
+    this.#observer.unobserve(this.#more)
+    if (!problem) this.#observer.observe(this.#more)
   }
 
   /** Show or hide the drawer; where there is room it is always shown. */
@@ -187,7 +191,7 @@ function createRow(id, open) {
       const name = item.title || texts.untitled
       setText(title, name)
       setText(snippet, item.snippet ?? "")
-      link.title = new Date(item.updatedAt).toLocaleString()
+      link.title = `${name}\n${new Date(item.updatedAt).toLocaleString()}`
       mark.hidden = !item.isRunning
       button.setAttribute("aria-label", texts.menuOf(name))
       if (isCurrent) link.setAttribute("aria-current", "page")

@@ -35,7 +35,7 @@ export const texts = {
   lastWeek: "Last 7 days",
   found: "Found",
   more: "Show more",
-  noList: "The list could not be loaded.",
+  noList: "The server could not be reached.",
   noConversations: "Nothing here yet.",
   notFound: "Nothing was found.",
   running: "Being answered",
@@ -104,7 +104,7 @@ export const texts = {
   /** @param {number | null | undefined} closedMs @param {number | null} tokens @param {boolean} isEstimated */
   stopped: (closedMs, tokens, isEstimated) => {
     const closed = closedMs === undefined ? "" : closedMs === null ? "no request to the model was open" : `the model's connection was closed in ${Math.round(closedMs)} ms`
-    const written = tokens === null ? "" : `${isEstimated ? "about " : ""}${tokens} tokens written`
+    const written = tokens === null ? "" : `${isEstimated ? "about " : ""}${tokens} token${tokens === 1 ? "" : "s"} written`
     const facts = [closed, written].filter(Boolean).join(", ")
     return facts ? `Stopped: ${facts}.` : "Stopped."
   },
@@ -115,7 +115,8 @@ export const texts = {
     network: "The connection was lost",
     unreachable: "The server could not be reached, so it may not have stopped",
     stop: "Stop did not reach the server",
-    not_found: "It is no longer on the server",
+    decision: "The decision did not reach the server",
+    not_found: "This conversation is not on the server, or no longer",
     conflict: "It was changed elsewhere meanwhile",
     overloaded: "Overloaded",
     rate_limit: "Too many requests",

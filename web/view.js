@@ -21,7 +21,7 @@ import { texts } from "./texts.js"
  * @property {() => void} retry
  * @property {() => void} continue
  * @property {(messageId: string) => void} regenerate
- * @property {(messageId: string, text: string) => void} edit
+ * @property {(messageId: string, text: string) => boolean} edit
  * @property {(messageId: string, index: number) => void} selectBranch
  */
 /** @typedef {import("./parts.js").Tools & { deeds: Deeds }} Tools */
@@ -41,6 +41,8 @@ export function createView(list, tools) {
   return (messages) => {
     // A message that is not shown any more (another branch, another conversation) goes with all that follow it.
     const kept = shown.findIndex(({ message }, index) => message.key !== messages[index]?.key)
+    const step = list.querySelector(".step:focus")
+    const place = step ? shown.findIndex(({ view }) => view.element.contains(step)) : -1
     for (const { view } of shown.slice(kept === -1 ? shown.length : kept)) view.element.remove()
     shown = messages.map((message, index) => {
       const old = kept === -1 || index < kept ? shown[index] : undefined
@@ -50,6 +52,11 @@ export function createView(list, tools) {
       if (!old) list.append(view.element)
       return { message, view }
     })
+    // The switch that was pressed goes with its branch: the one in its place has the focus then.
+    if (!step || step === document.activeElement) return
+    const steps = shown[place]?.view.element.querySelectorAll(".step:enabled") ?? []
+    const next = step.matches(":last-child") ? steps[steps.length - 1] : steps[0]
+    if (next instanceof HTMLElement) next.focus()
   }
 }
 
@@ -128,8 +135,11 @@ function createAnswer(tools) {
       element.setAttribute("aria-busy", String(isRunning))
       drawParts(transcript)
       drawTyping(transcript, isRunning)
-      setText(ending, endingOf(transcript))
-      ending.hidden = ending.textContent === ""
+      const end = endingOf(transcript)
+      // Its receipt may come later, and is only to be read.
+      if (ending.hidden) announce(end)
+      setText(ending, end)
+      ending.hidden = end === ""
       drawError(transcript.error)
       branches.update(message.branches)
       copy.hidden = answerText(transcript) === ""

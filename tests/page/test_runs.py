@@ -64,6 +64,14 @@ def test_being_offline_is_visible_and_afterwards_no_text_is_doubled_or_lost(open
     assert watched.errors == []
 
 
+def test_an_empty_page_that_was_offline_says_so_no_longer(open_page, context):
+    watched = open_page(LONG)
+    context.set_offline(True)
+    expect(watched.page.locator("#offline")).to_be_visible()
+    context.set_offline(False)
+    expect(watched.page.locator("#offline")).to_be_hidden()
+
+
 def test_a_server_that_is_killed_in_mid_answer_leaves_its_text_and_a_way_to_go_on(program, context):
     server = program([*LONG, *turns("And that is all.")])
     watched = Watched(context.new_page(), server.address)
@@ -200,6 +208,45 @@ def test_edit_and_regenerate_make_branches_that_stay(open_page):
     watched.assert_clean()
 
 
+def test_the_keyboard_stays_on_the_switch_between_branches(open_page):
+    watched = open_page(turns("The answer."))
+    page: Page = watched.page
+    watched.answer("One")
+    for count in (2, 3):
+        page.get_by_role("button", name="Regenerate").click()
+        expect(page.locator("article.assistant .branches")).to_contain_text(f"{count} / {count}")
+        watched.wait_until_answered()
+    back, forth = (page.get_by_role("button", name=f"{way} branch") for way in ("Previous", "Next"))
+    back.focus()
+    page.keyboard.press("Enter")
+    expect(page.locator(".branches:visible")).to_contain_text("2 / 3")
+    expect(back).to_be_focused()
+    page.keyboard.press("Enter")
+    # There is none before the first.
+    expect(forth).to_be_focused()
+
+
+def test_an_edit_that_cannot_be_sent_yet_is_kept(open_page):
+    watched = open_page(LONG)
+    page: Page = watched.page
+    watched.ask("One")
+    wait_for_words(watched, 5)
+    page.click("#stop")
+    watched.wait_until_answered()
+    page.get_by_role("button", name="Edit").evaluate("(button) => button.click()")
+    page.get_by_role("button", name="Regenerate").click()
+    wait_for_words(watched, 5)
+    field = page.get_by_role("textbox", name="Edit your message")
+    field.fill("Two")
+    field.press("Enter")
+    expect(field).to_have_value("Two")
+    expect(page.get_by_role("button", name="Send")).to_be_hidden()
+    page.click("#stop")
+    watched.wait_until_answered()
+    field.press("Enter")
+    expect(page.locator(".bubble")).to_have_text("Two")
+
+
 def test_what_is_edited_stays_in_view(open_page):
     watched = open_page(turns(lines(60), delay=0))
     watched.answer("One")
@@ -253,6 +300,27 @@ def test_a_call_waits_for_the_reader_after_a_reload_too(asked, is_reloaded, butt
     expect(page.locator(".prose")).to_have_text(["Shall I?", "That is it."])
     expect(page.locator(".message")).to_have_count(2)
     asked.assert_clean()
+
+
+def test_a_call_is_decided_by_keys_and_the_focus_stays_at_it(asked):
+    page: Page = asked.page
+    page.keyboard.press("Shift+Tab")
+    page.get_by_role("button", name="Approve pay").focus()
+    page.keyboard.press("Enter")
+    asked.until("() => document.querySelectorAll('.prose').length > 1")
+    expect(page.locator(".tool summary")).to_be_focused()
+
+
+def test_a_decision_that_does_not_arrive_says_so(asked, context):
+    page: Page = asked.page
+    context.route("**/approvals", lambda route: route.abort())
+    page.get_by_role("button", name="Approve pay").click()
+    expect(page.locator("#problem")).to_contain_text("The decision did not reach the server")
+    expect(page.locator("#offline")).to_be_hidden()
+    context.unroute("**/approvals")
+    page.get_by_role("button", name="Approve pay").click()
+    expect(page.locator(".tool")).to_have_attribute("data-state", "done")
+    expect(page.locator("#problem")).to_be_hidden()
 
 
 def test_a_long_answer_is_opened_at_its_end(open_page):

@@ -170,7 +170,7 @@ test("a decision that does not arrive, or comes too late, can be seen", async ()
   const { chat, server } = await paused()
   server.away = true
   await chat.decide("t", "approve")
-  assert.deepEqual([chat.problem.code, shown(chat)[1]], ["network", "Hm|Shall I?|pay:waiting"])
+  assert.deepEqual([chat.problem.code, shown(chat)[1]], ["decision", "Hm|Shall I?|pay:waiting"])
   server.away = false
   server.runs[0].approvals[0].decision = "deny"
   await chat.decide("t", "approve")
