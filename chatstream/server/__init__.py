@@ -36,7 +36,7 @@ from .page import Page, find_file
 
 log = logging.getLogger("chatstream.server")
 
-_SHUT = 0.4  # seconds for handlers whose viewers do not read; aiohttp takes them twice
+_SHUT = 0.25  # seconds for handlers whose viewers do not read; aiohttp takes them twice
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
