@@ -111,11 +111,11 @@ class Database:
 
         It raises what `work` raises, and StorageError.
         """
-        return self._put(_Job(self._loop.create_future(), work))
+        return self._put(work)
 
     def append(self, sql: str, row: Sequence[Any]) -> asyncio.Future[None]:
         """Add a row, in the order of the calls; the future is done once it is committed, or raises StorageError."""
-        return self._put(_Job(self._loop.create_future(), sql=sql, row=row))
+        return self._put(None, sql, row)
 
     async def read(self, work: Work[T]) -> T:
         """Return what `work` returns, who sees all that was committed before; raises StorageError."""
@@ -155,10 +155,12 @@ class Database:
         path.unlink(missing_ok=True)
         return False
 
-    def _put(self, job: _Job) -> asyncio.Future[Any]:
+    def _put(self, work: Work[Any] | None, sql: str = "", row: Sequence[Any] = ()) -> asyncio.Future[Any]:
         if self._writer is None:
-            job.done.set_exception(StorageError("the data is closed"))
-            return job.done
+            refused: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+            refused.set_exception(StorageError("the data is not open: the server starts or ends"))
+            return refused
+        job = _Job(self._loop.create_future(), work, sql, row)
         self._waiting.append(job)
         if not self._is_writing:
             self._is_writing = True

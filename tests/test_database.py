@@ -348,3 +348,10 @@ async def test_a_database_that_others_could_read_is_made_ones_own(tmp_path: Path
     await database.open()
     assert (tmp_path / FILE).stat().st_mode & 0o777 == 0o600
     await database.close()
+
+
+async def test_what_is_not_open_yet_says_so(tmp_path: Path) -> None:
+    database = Database(tmp_path)
+    for ask in (database.write, database.read, lambda work: database.append(ROWS, (1,))):
+        with pytest.raises(StorageError, match="not open"):
+            await ask(numbers)
