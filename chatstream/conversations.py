@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from .messages import Message, Text, ToolCall, ToolResult, message_to_json
+from .messages import Image, Message, Opaque, Text, ToolCall, ToolResult, message_to_json
 
 EXPIRED = "Nobody decided on this call in time, so it was not run."
 DENIED = "The user denied this call."
@@ -156,6 +156,10 @@ def conversation_to_markdown(conversation: Conversation, nodes: Sequence[Node]) 
         speaker = heading
         for part in node.message.parts:
             match part:
+                case Image():
+                    blocks.append("*(an image)*")
+                case Opaque(name=name, result=str(result)) if name:
+                    blocks.append(_folded(f"{name} answered", result))
                 case Text() if part.text.strip():
                     blocks.append(part.text.strip())
                 case ToolCall():

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, ClassVar
 
+from .messages import Citation
+
 Key = int | str
 
 
@@ -31,7 +33,8 @@ class FinishReason(StrEnum):
 class Usage:
     """Tokens of one turn or of a whole run. `input_tokens` counts all of them, cached ones too.
 
-    `estimated` says that the provider did not report them.
+    `provider_tool_calls` counts the uses of the provider's own tools that it reports, which it bills one by one.
+    `estimated` says that the provider did not report the tokens.
     """
 
     input_tokens: int = 0
@@ -39,6 +42,7 @@ class Usage:
     cached_tokens: int = 0
     reasoning_tokens: int = 0
     estimated: bool = False
+    provider_tool_calls: int = 0
 
     def __add__(self, other: Usage) -> Usage:
         return Usage(
@@ -47,6 +51,7 @@ class Usage:
             self.cached_tokens + other.cached_tokens,
             self.reasoning_tokens + other.reasoning_tokens,
             self.estimated or other.estimated,
+            self.provider_tool_calls + other.provider_tool_calls,
         )
 
 
@@ -59,7 +64,7 @@ class TextDelta:
 
 @dataclass(frozen=True, slots=True)
 class ReasoningDelta:
-    """`signature`, `redacted` and `field` as in `messages.Reasoning`; each adds to what came before."""
+    """`signature`, `redacted`, `field` and `extra` as in `messages.Reasoning`; each adds to what came before."""
 
     type: ClassVar = "reasoning"
     key: Key
@@ -67,6 +72,17 @@ class ReasoningDelta:
     signature: str = ""
     redacted: str = ""
     field: str = ""
+    extra: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TextDetail:
+    """What belongs to a text beside its words, as in `messages.Text`; lists in `extra` add to what came before."""
+
+    type: ClassVar = "text_detail"
+    key: Key
+    citations: tuple[Citation, ...] = ()
+    extra: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,15 +94,24 @@ class ToolCallDelta:
     id: str = ""
     name: str = ""
     arguments: str = ""
+    extra: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class OpaqueDelta:
-    """Something that only its provider understands, whole."""
+    """Something that only its provider understands: that it began (`data` is None), then whole, as `messages.Opaque`.
+
+    It may come whole without having begun.
+    """
 
     type: ClassVar = "opaque"
     key: Key
-    data: dict[str, Any]
+    data: dict[str, Any] | None
+    call_id: str = ""
+    name: str = ""
+    input: dict[str, Any] | None = None
+    result: str | None = None
+    is_error: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +139,7 @@ class Finish:
     raw: str = ""
 
 
-Delta = TextDelta | ReasoningDelta | ToolCallDelta | OpaqueDelta | PartEnd | UsageDelta | Finish
+Delta = TextDelta | TextDetail | ReasoningDelta | ToolCallDelta | OpaqueDelta | PartEnd | UsageDelta | Finish
 
 
 class Batch:

@@ -56,7 +56,7 @@ class TurnStarted:
 
 @dataclass(frozen=True, slots=True)
 class PartStarted:
-    """`part` is unique in its run; `call_id` and `name` are a tool call's, empty for the other kinds."""
+    """`part` is unique in its run; `call_id` and `name` are a tool's, the provider's own too (an opaque part)."""
 
     type: ClassVar = "part_started"
     part: int

@@ -1,24 +1,31 @@
 """The conversation as plain values, and the one function that makes any history fit to be sent.
 
-A `Message` has a role and parts. `system` and `user` messages hold `Text`; an `assistant` message holds what one turn
-of a model produced, in its order; a `tool` message holds the results of that turn's calls, in the order of the calls.
+A `Message` has a role and parts. `system` and `user` messages hold `Text`, a user's also `Image`; an `assistant`
+message holds what one turn of a model produced, in its order; a `tool` message holds the results of that turn's calls,
+in the order of the calls.
 
-    {"role": "assistant", "content": [{"type": "text", "text": "..."},
+    {"role": "user",      "content": [{"type": "text", "text": "..."},
+                                      {"type": "image", "mediaType": "image/png", "data": "(base64)"}]}
+    {"role": "assistant", "content": [{"type": "text", "text": "...", "citations": [{"url", "title", "text"}]},
                                       {"type": "reasoning", "text": "...", "signature": "...", "origin": "..."},
                                       {"type": "tool_call", "id": "...", "name": "...", "input": {...}},
-                                      {"type": "opaque", "origin": "...", "data": {...}}]}
+                                      {"type": "opaque", "origin": "...", "data": {...}, "toolName": "...", ...}]}
     {"role": "tool",      "content": [{"type": "tool_result", "toolCallId": "...", "toolName": "...",
                                        "result": "...", "isError": false}]}
 
-is the JSON of the two, as `done.messages` carries it and as `messages_from_json` takes it back.
+is their JSON, as `done.messages` carries it and as `messages_from_json` takes it back.
+
+What a provider sent with a part and wants back with it, nobody else can read: it is kept as it came, in `extra` or an
+`Opaque`, together with the `origin` (`provider:model`) that wrote it, and is never sent to another one.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
 import orjson
@@ -27,18 +34,42 @@ Role = Literal["system", "user", "assistant", "tool"]
 
 
 @dataclass(frozen=True, slots=True)
+class Citation:
+    """Where a text is from: `text` is what stands there, `url` is empty for a document that was sent along."""
+
+    type: ClassVar = "citation"
+    url: str
+    title: str = ""
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Text:
+    """`extra` holds members of the API's own text block, such as its `citations` in their own form."""
+
     type: ClassVar = "text"
     text: str
+    citations: tuple[Citation, ...] = ()
+    extra: dict[str, Any] = dataclasses.field(default_factory=dict)
+    origin: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """A picture that a user sent, its bytes in base64."""
+
+    type: ClassVar = "image"
+    media_type: str
+    data: str = dataclasses.field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Reasoning:
     """What a model thought, with all that its provider wants back.
 
-    `signature` and `redacted` (the data of a redacted block) are the provider's, kept byte for byte. `origin` is the
-    `provider:model` that wrote them: no other model is ever sent them. `field` names the key that an
-    OpenAI-compatible server used (`reasoning_content`, `reasoning`), for it is where that server looks for it.
+    `signature` and `redacted` (the data of a redacted block) are the provider's, kept byte for byte. `field` names the
+    key that an OpenAI-compatible server used (`reasoning_content`, `reasoning`), for it is where that server looks for
+    it. `extra` holds other members of the block (an item's `id`, `reasoning_details`).
     """
 
     type: ClassVar = "reasoning"
@@ -47,6 +78,7 @@ class Reasoning:
     redacted: str = ""
     origin: str = ""
     field: str = ""
+    extra: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +86,7 @@ class ToolCall:
     """A model's call of a tool.
 
     `arguments` is the JSON text as it came; `input` is the object it stands for, or None where it is no JSON object,
-    and then `problem` says why.
+    and then `problem` says why. `extra` holds other members of the call, such as a signature.
     """
 
     type: ClassVar = "tool_call"
@@ -63,15 +95,26 @@ class ToolCall:
     input: dict[str, Any] | None
     arguments: str = ""
     problem: str = ""
+    extra: dict[str, Any] = dataclasses.field(default_factory=dict)
+    origin: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Opaque:
-    """Something that only its provider understands (a tool of its own, an unknown block), carried whole."""
+    """Something that only its provider understands, carried whole in `data`, which is empty where it broke off.
+
+    Of a tool that the provider runs itself the rest is what can be shown: a call has an `input`, a result a `result`,
+    some blocks are both; `call_id` ties the two together.
+    """
 
     type: ClassVar = "opaque"
     origin: str
     data: dict[str, Any]
+    call_id: str = ""
+    name: str = ""
+    input: dict[str, Any] | None = None
+    result: str | None = None
+    is_error: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,13 +128,13 @@ class ToolResult:
     is_error: bool = False
 
 
-Part = Text | Reasoning | ToolCall | Opaque | ToolResult
+Part = Text | Image | Reasoning | ToolCall | Opaque | ToolResult
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
     role: Role
-    parts: tuple[Part, ...] = field(default=())
+    parts: tuple[Part, ...] = ()
 
     @property
     def text(self) -> str:
@@ -134,18 +177,30 @@ def message_to_json(message: Message) -> dict[str, Any]:
 def part_to_json(part: Part) -> dict[str, Any]:
     match part:
         case Text():
-            return {"type": "text", "text": part.text}
+            cited = [_given(each, "url", "title", "text") for each in part.citations]
+            text = {"type": "text", "text": part.text} | ({"citations": cited} if cited else {})
+            return text | (_given(part, "extra", "origin") if part.extra else {})
+        case Image():
+            return {"type": "image", "mediaType": part.media_type, "data": part.data}
         case Reasoning():
-            optional = {name: getattr(part, name) for name in ("signature", "redacted", "origin", "field")}
-            return {"type": "reasoning", "text": part.text} | {k: v for k, v in optional.items() if v}
+            optional = _given(part, "signature", "redacted", "origin", "field", "extra")
+            return {"type": "reasoning", "text": part.text} | optional
         case ToolCall():
             call: dict[str, Any] = {"type": "tool_call", "id": part.id, "name": part.name}
             if part.input is not None:
                 call["input"] = part.input
+            call |= _given(part, "extra", "origin") if part.extra else {}
             # The text goes along where the object does not give it back: a provider's cache knows it by its bytes.
             return call | ({"arguments": part.arguments} if part.arguments != _dumps(part.input) else {})
         case Opaque():
-            return {"type": "opaque", "origin": part.origin, "data": part.data}
+            tool: dict[str, Any] = {
+                "toolCallId": part.call_id or None,
+                "toolName": part.name or None,
+                "input": part.input,
+            }
+            tool |= {"result": part.result, "isError": part.is_error or None}
+            known = {name: value for name, value in tool.items() if value is not None}
+            return {"type": "opaque", "origin": part.origin, "data": part.data} | known
         case ToolResult():
             return {
                 "type": "tool_result",
@@ -170,18 +225,35 @@ def _dumps(value: object) -> str:
     return orjson.dumps(value).decode()
 
 
+def _given(value: object, *names: str) -> dict[str, Any]:
+    """Return the attributes of these names that are not empty."""
+    return {name: given for name in names if (given := getattr(value, name))}
+
+
 def _part_from_json(value: dict[str, Any]) -> Part:
     match value["type"]:
         case "text":
-            return Text(value["text"])
+            citations = tuple(Citation(**each) for each in value.get("citations", ()))
+            return Text(value["text"], citations, value.get("extra", {}), value.get("origin", ""))
+        case "image":
+            return Image(value["mediaType"], value["data"])
         case "reasoning":
             return Reasoning(**{name: text for name, text in value.items() if name != "type"})
         case "tool_call":
             arguments = value.get("arguments", _dumps(value.get("input", {})))
             parsed, problem = read_arguments(arguments)
-            return ToolCall(value["id"], value["name"], parsed, arguments, problem)
+            extra, origin = value.get("extra", {}), value.get("origin", "")
+            return ToolCall(value["id"], value["name"], parsed, arguments, problem, extra, origin)
         case "opaque":
-            return Opaque(value["origin"], value["data"])
+            return Opaque(
+                value["origin"],
+                value["data"],
+                value.get("toolCallId", ""),
+                value.get("toolName", ""),
+                value.get("input"),
+                value.get("result"),
+                value.get("isError", False),
+            )
         case _:
             return ToolResult(
                 value["toolCallId"], value.get("toolName", ""), value["result"], value.get("isError", False)
@@ -214,19 +286,35 @@ def _parts(*kinds: str, string: bool = True) -> dict[str, Any]:
 
 
 _TEXT = {"type": "string"}
+_EXTRA = {"type": "object"}
+_CITATIONS = {"type": "array", "items": _object({"url": _TEXT}, title=_TEXT, text=_TEXT)}
+IMAGE_TYPES = ("image/png", "image/jpeg", "image/webp", "image/gif")
 PART_SCHEMAS = {
-    "text": _object({"type": {"const": "text"}, "text": _TEXT}),
+    "text": _object({"type": {"const": "text"}, "text": _TEXT}, citations=_CITATIONS, extra=_EXTRA, origin=_TEXT),
+    "image": _object({"type": {"const": "image"}, "mediaType": {"enum": list(IMAGE_TYPES)}, "data": _TEXT}),
     "reasoning": _object(
         {"type": {"const": "reasoning"}, "text": _TEXT},
         signature=_TEXT,
         redacted=_TEXT,
         origin=_TEXT,
         field={"enum": ["", "reasoning_content", "reasoning"]},
+        extra=_EXTRA,
     ),
     "tool_call": _object(
-        {"type": {"const": "tool_call"}, "id": _TEXT, "name": _TEXT}, input={"type": "object"}, arguments=_TEXT
+        {"type": {"const": "tool_call"}, "id": _TEXT, "name": _TEXT},
+        input={"type": "object"},
+        arguments=_TEXT,
+        extra=_EXTRA,
+        origin=_TEXT,
     ),
-    "opaque": _object({"type": {"const": "opaque"}, "origin": _TEXT, "data": {"type": "object"}}),
+    "opaque": _object(
+        {"type": {"const": "opaque"}, "origin": _TEXT, "data": {"type": "object"}},
+        toolCallId=_TEXT,
+        toolName=_TEXT,
+        input={"type": "object"},
+        result=_TEXT,
+        isError={"type": "boolean"},
+    ),
     "tool_result": _object(
         {"type": {"const": "tool_result"}, "toolCallId": _TEXT, "result": _TEXT},
         toolName=_TEXT,
@@ -235,7 +323,7 @@ PART_SCHEMAS = {
 }
 _CONTENTS = {
     "system": _parts("text"),
-    "user": _parts("text"),
+    "user": _parts("text", "image"),
     "assistant": _parts("text", "reasoning", "tool_call", "opaque"),
     "tool": _parts("tool_result", string=False),
 }
@@ -268,24 +356,25 @@ def sendable(messages: Sequence[Message], origin: str, fit_id: Callable[[str], s
 
     Every call is followed at once by exactly one result and no result is without its call; call ids occur once, each
     made to fit by `fit_id`; names hold only what both APIs take; no message is empty; the first is a user's and the
-    last a user's or a tool's. Reasoning and opaque parts of another origin are left out, and so are system messages:
-    see `system_text`. Both APIs answer a history that breaks one of these with status 400
-    (platform.claude.com/docs/en/api/messages, platform.openai.com/docs/api-reference/chat).
+    last a user's or a tool's. Reasoning, opaque parts and extras of another origin are left out, and so are system
+    messages (see `system_text`) and a provider's own tools whose result never came. All three APIs answer a history
+    that breaks one of these with status 400 (platform.claude.com/docs/en/api/messages,
+    platform.openai.com/docs/api-reference/chat, platform.openai.com/docs/api-reference/responses).
     """
     fit: list[tuple[Role, list[Part]]] = []
     used = UsedIds()
     results = iter(_results(messages))
+    whole = _whole_calls(messages, origin)
     for message in messages:
         if message.role == "user":
             _append(fit, "user", [part for part in message.parts if not isinstance(part, Text) or part.text.strip()])
         elif message.role == "assistant":
-            assistant, answers = _assistant(message, next(results), origin, fit_id, used)
+            assistant, answers = _assistant(message, next(results), origin, fit_id, used, whole)
             _append(fit, "assistant", assistant)
             _append(fit, "tool", answers)
     if fit and fit[0][0] != "user":
         fit.insert(0, ("user", [Text(CONTINUE)]))
-    # An answer that ends with a provider's own tool was paused there, and goes on when it comes back as it is.
-    if fit and fit[-1][0] == "assistant" and not isinstance(fit[-1][1][-1], Opaque):
+    if fit and fit[-1][0] == "assistant" and not _is_paused(fit[-1][1]):
         fit.append(("user", [Text(CONTINUE)]))
     return [Message(role, tuple(parts)) for role, parts in fit]
 
@@ -293,7 +382,7 @@ def sendable(messages: Sequence[Message], origin: str, fit_id: Callable[[str], s
 def is_answerable(messages: Iterable[Message]) -> bool:
     """Return whether there is anything that a model can be asked."""
     return any(
-        isinstance(part, ToolCall) or (isinstance(part, Text) and part.text.strip())
+        isinstance(part, ToolCall | Image) or (isinstance(part, Text) and part.text.strip())
         for message in messages
         if message.role in ("user", "assistant")
         for part in message.parts
@@ -323,6 +412,48 @@ def without_tools(messages: Iterable[Message]) -> list[Message]:
     return told
 
 
+def without_images(messages: Iterable[Message]) -> list[Message]:
+    """Return `messages` for a model that cannot see: it is told where an image was."""
+    unseen = Text("[an image, which this model cannot see]")
+    return [
+        Message(message.role, tuple(unseen if isinstance(part, Image) else part for part in message.parts))
+        for message in messages
+    ]
+
+
+def without_origin(messages: Iterable[Message]) -> list[Message]:
+    """Return `messages` without all that only the provider which wrote it understands: signatures above all."""
+    return [
+        Message(message.role, tuple(_plain(part) for part in message.parts if not isinstance(part, Reasoning | Opaque)))
+        for message in messages
+    ]
+
+
+def _plain(part: Part) -> Part:
+    return replace(part, extra={}, origin="") if isinstance(part, Text | ToolCall) and part.extra else part
+
+
+def _is_paused(parts: Sequence[Part]) -> bool:
+    """Return whether an answer ends with a provider's own tool: sent back as it is, it goes on from there."""
+    last = parts[-1]
+    return isinstance(last, Opaque) and bool(last.call_id)
+
+
+def _whole_calls(messages: Sequence[Message], origin: str) -> set[str]:
+    """Return the ids of the calls of a provider's own tools that may be sent.
+
+    A call may lack its result only in the last message, where it was paused and goes on. The result may be in a
+    later message than its call: code that the provider runs calls our tools in between.
+    """
+    parts = [part for message in messages for part in message.parts if isinstance(part, Opaque) and part.data]
+    ours = [part for part in parts if part.origin == origin]
+    answered = {part.call_id for part in ours if part.result is not None}
+    called = {part.call_id for part in ours if part.input is not None}
+    last = messages[-1].parts[-1:] if messages else ()
+    paused = {part.call_id for part in last if isinstance(part, Opaque)}
+    return (answered | paused) & called
+
+
 def _append(fit: list[tuple[Role, list[Part]]], role: Role, parts: list[Part]) -> None:
     """Add a message that has parts, to the last one where both are of the same role (a provider may not join them)."""
     if parts and fit and fit[-1][0] == role != "tool":
@@ -349,20 +480,24 @@ def _assistant(
     origin: str,
     fit_id: Callable[[str], str],
     used: UsedIds,
+    whole: set[str],
 ) -> tuple[list[Part], list[Part]]:
-    """Return the parts of an assistant's message and the results of its calls."""
+    """Return the parts of an assistant's message and the results of its calls; `whole` as `_whole_calls` says."""
     parts: list[Part] = []
     answers: list[Part] = []
     for part in message.parts:
         match part:
             case Text() if part.text.strip():
+                parts.append(part if part.origin == origin else _plain(part))
+            case Reasoning() if part.origin == origin:
                 parts.append(part)
-            case Reasoning() | Opaque() if part.origin == origin:
+            case Opaque() if part.origin == origin and part.data and (not part.call_id or part.call_id in whole):
                 parts.append(part)
             case ToolCall():
                 # A name that no tool can have: a model made it up, and was told so in the result.
                 name = re.sub("[^A-Za-z0-9_-]", "_", part.name)[:64] or "unknown"
-                call = replace(part, id=used.take(fit_id(part.id)), name=name, input=part.input or {})
+                extra = part.extra if part.origin == origin else {}
+                call = replace(part, id=used.take(fit_id(part.id)), name=name, input=part.input or {}, extra=extra)
                 given = results.get(part.id)
                 result = given.popleft() if given else ToolResult(part.id, name, NOT_RUN, is_error=True)
                 content = result.content if result.content.strip() else NO_OUTPUT
@@ -370,8 +505,8 @@ def _assistant(
                 answers.append(replace(result, tool_call_id=call.id, tool_name=name, content=content))
             case _:
                 pass
-    if not any(isinstance(part, Text | ToolCall | Opaque) for part in parts):
-        parts = []  # reasoning alone is no message that either API takes
+    while parts and isinstance(parts[-1], Reasoning):
+        parts.pop()  # what it led to never came: no API takes reasoning at the end of a message, or alone
     return parts, answers
 
 

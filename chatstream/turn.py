@@ -9,8 +9,10 @@ the client a whole transcript, and the history a message that can be sent back.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from typing import Any
 
 import orjson
 
@@ -19,6 +21,7 @@ from .deltas import Delta, FinishReason, Key, Usage
 from .events import Event
 from .messages import (
     INTERRUPTED,
+    Citation,
     Message,
     Opaque,
     Part,
@@ -31,6 +34,9 @@ from .messages import (
     read_arguments,
 )
 
+# What a provider's own tool is shown to have answered where its turn broke off.
+CUT_OFF = "This was cut off."
+
 
 @dataclass(slots=True)
 class _Open:
@@ -38,22 +44,34 @@ class _Open:
 
     number: int
     kind: events.PartKind
-    texts: list[str] = field(default_factory=list)
+    texts: list[str] = dataclasses.field(default_factory=list)
     call_id: str = ""
     name: str = ""
     announced: bool = True
     signature: str = ""
     redacted: str = ""
     field: str = ""
+    citations: tuple[Citation, ...] = ()
+    extra: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    def add_extra(self, extra: dict[str, Any] | None) -> None:
+        for name, value in (extra or {}).items():
+            known = self.extra.get(name)
+            if isinstance(value, list) and isinstance(known, list):
+                self.extra[name] = known + value
+            else:
+                self.extra[name] = value
 
     def value(self, origin: str) -> Part:
         text = "".join(self.texts)
         if self.kind == "text":
-            return Text(text)
+            return Text(text, self.citations, self.extra, origin if self.extra else "")
         if self.kind == "reasoning":
-            return Reasoning(text, self.signature, self.redacted, origin, self.field)
+            return Reasoning(text, self.signature, self.redacted, origin, self.field, self.extra)
+        if self.kind == "opaque":
+            return Opaque(origin, {}, self.call_id, self.name, result=CUT_OFF if self.name else None, is_error=True)
         parsed, problem = read_arguments(text)
-        return ToolCall(self.call_id, self.name, parsed, text, problem)
+        return ToolCall(self.call_id, self.name, parsed, text, problem, self.extra, origin if self.extra else "")
 
 
 class Turn:
@@ -92,12 +110,16 @@ class Turn:
                         out.append(events.TextDelta(part.number, text))
                 case deltas.ReasoningDelta(key):
                     # A block that began and says nothing yet is nothing to see: its turn can still be tried again.
-                    if delta.text or delta.signature or delta.redacted or delta.field:
+                    if delta.text or delta.signature or delta.redacted or delta.field or delta.extra:
                         self._reason(delta, self._part(key, "reasoning", out), out)
                 case deltas.ToolCallDelta(key):
                     self._call(delta, self._part(key, "tool_call", out), out)
-                case deltas.OpaqueDelta(key, data):
-                    self._finish_opaque(key, data, out)
+                case deltas.TextDetail(key, citations, extra):
+                    part = self._part(key, "text", out)
+                    part.citations += citations
+                    part.add_extra(extra)
+                case deltas.OpaqueDelta(key):
+                    self._opaque(key, delta, out)
                 case deltas.PartEnd(key):
                     self._finish(key, out)
                 case deltas.UsageDelta(usage):
@@ -146,6 +168,7 @@ class Turn:
         part.signature += delta.signature
         part.redacted += delta.redacted
         part.field = delta.field or part.field
+        part.add_extra(delta.extra)
         if delta.text:
             part.texts.append(delta.text)
             out.append(events.ReasoningDelta(part.number, delta.text))
@@ -153,6 +176,7 @@ class Turn:
     def _call(self, delta: deltas.ToolCallDelta, part: _Open, out: list[Event]) -> None:
         part.call_id = part.call_id or delta.id
         part.name = part.name or delta.name
+        part.add_extra(delta.extra)
         if delta.arguments:
             part.texts.append(delta.arguments)
         if part.announced:
@@ -169,11 +193,18 @@ class Turn:
         if part.texts:
             out.append(events.ArgumentsDelta(part.number, part.call_id, "".join(part.texts)))
 
-    def _finish_opaque(self, key: Key, data: dict[str, object], out: list[Event]) -> None:
-        self._finish(key, out)
-        part = self._part(key, "opaque", out)
-        del self._open[key]
-        self._settle(part, Opaque(self.origin, data), True, out)
+    def _opaque(self, key: Key, delta: deltas.OpaqueDelta, out: list[Event]) -> None:
+        part = self._open.get(key)
+        if part is None or part.kind != "opaque":
+            self._finish(key, out)
+            part = self._open[key] = _Open(self.next_part, "opaque", call_id=delta.call_id, name=delta.name)
+            self.next_part += 1
+            out.append(events.PartStarted(part.number, "opaque", part.call_id, part.name))
+        if delta.data is not None:
+            del self._open[key]
+            call_id, name = part.call_id or delta.call_id, part.name or delta.name
+            shown = Opaque(self.origin, delta.data, call_id, name, delta.input, delta.result, delta.is_error)
+            self._settle(part, shown, True, out)
 
     def _finish(self, key: Key, out: list[Event], complete: bool = True) -> None:
         part = self._open.pop(key, None)

@@ -167,6 +167,8 @@ def test_the_work_grows_with_the_history_and_not_with_its_square() -> None:
 
 
 CALL = ToolCall("a", "add", {"a": 1}, '{"a": 1}')
+SEARCH = Opaque(HERE, {"type": "server_tool_use"}, "s", "web_search", {"query": "?"})
+FOUND = Opaque(HERE, {"type": "web_search_tool_result"}, "s", "web_search", result="Found.")
 CASES: dict[str, tuple[list[Message], list[Message]]] = {
     "a call without a result gets one that says so": (
         [user("Hi"), Message("assistant", (CALL,)), user("And?")],
@@ -200,8 +202,34 @@ CASES: dict[str, tuple[list[Message], list[Message]]] = {
         [user("Hi"), Message("assistant", (Text("Well,"),)), user("Continue.")],
     ),
     "a provider's own tool at the end goes back as it is": (
-        [user("Hi"), Message("assistant", (Opaque(HERE, {"type": "server_tool_use"}),))],
-        [user("Hi"), Message("assistant", (Opaque(HERE, {"type": "server_tool_use"}),))],
+        [user("Hi"), Message("assistant", (SEARCH,))],
+        [user("Hi"), Message("assistant", (SEARCH,))],
+    ),
+    "a provider's own tool that never answered is left out": (
+        [user("Hi"), Message("assistant", (Text("Well,"), SEARCH)), user("And?")],
+        [user("Hi"), Message("assistant", (Text("Well,"),)), user("And?")],
+    ),
+    "a provider's own tool may answer after ours": (
+        [
+            user("Hi"),
+            Message("assistant", (SEARCH, CALL)),
+            Message("tool", (ToolResult("a", "add", "2"),)),
+            Message("assistant", (FOUND,)),
+        ],
+        [
+            user("Hi"),
+            Message("assistant", (SEARCH, CALL)),
+            Message("tool", (ToolResult("a", "add", "2"),)),
+            Message("assistant", (FOUND,)),
+        ],
+    ),
+    "an answer to nothing, and what belongs to another model": (
+        [user("Hi"), Message("assistant", (FOUND, Text("Hm", extra={"citations": []}, origin=ELSEWHERE))), user("So?")],
+        [user("Hi"), Message("assistant", (Text("Hm"),)), user("So?")],
+    ),
+    "reasoning that led to nothing": (
+        [user("Hi"), Message("assistant", (Text("Hm"), Reasoning("So", "s", origin=HERE))), user("?")],
+        [user("Hi"), Message("assistant", (Text("Hm"),)), user("?")],
     ),
 }
 

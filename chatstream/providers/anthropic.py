@@ -243,7 +243,7 @@ class MessagesTranslator:
             return
         if arguments := block.pop("partial_json", ""):
             block["input"] = read_json(Frame(arguments.encode()), self.told.label)
-        self.batch.add(OpaqueDelta(index, block))
+        self.batch.add(OpaqueDelta(index, block, block.get("id", ""), block.get("name", ""), block.get("input")))
 
     def _count(self, usage: dict[str, Any] | None) -> None:
         """Note what is known of the tokens: `message_delta` repeats or corrects what `message_start` said."""

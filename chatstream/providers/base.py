@@ -17,7 +17,7 @@ import os
 import re
 import time
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Protocol, Self
@@ -37,7 +37,10 @@ EFFORTS: tuple[Effort, ...] = ("low", "medium", "high")
 
 @dataclass(frozen=True, slots=True)
 class ModelRequest:
-    """One request to a model. `effort` and `temperature` are sent where given and where the model takes them."""
+    """One request to a model. `effort` and `temperature` are sent where given and where the model takes them.
+
+    `provider_tools` names tools that the provider runs itself (`web_search`). `tap` is handed the bytes of the answer.
+    """
 
     model: str
     messages: Sequence[Message]
@@ -46,6 +49,8 @@ class ModelRequest:
     max_output_tokens: int = 4096
     temperature: float | None = None
     effort: Effort | None = None
+    provider_tools: Sequence[str] = ()
+    tap: Callable[[bytes], None] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -129,6 +129,7 @@ def _last_event(run: Run, messages: Sequence[Message]) -> events.Event:
         said.get("cachedTokens", 0),
         said.get("reasoningTokens", 0),
         said.get("estimated", False),
+        said.get("providerToolCalls", 0),
     )
     if error := ending.get("error"):
         return events.RunFailed(error["code"], error["message"], error["retryable"], usage, tuple(messages))

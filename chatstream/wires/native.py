@@ -7,10 +7,14 @@
     {"type":"approval","toolCallId","toolName","input","wants":"decision" | "result"}
     {"type":"tool_progress","toolCallId","content"}
     {"type":"tool_result","toolCallId","toolName","result","isError","durationMs"}
+    {"type":"citations","citations":[{"url","title"?,"text"?}]}      of the text before it
     {"type":"turn","finishReason","usage"}               {"type":"notice","code","message"}
     {"type":"resync","messages"}                         replace what is shown of this run by these messages
     {"type":"error","code","message","retryable","requestId","usage","messages"}      ends a run that failed
     {"type":"done","outcome","finishReason","usage","messages"}                       ends every other run
+
+Of a tool that the provider runs itself (its web search, say) there are `tool_start`, `tool_call` and `tool_result` with
+`providerExecuted`; a result without a `tool_call` before it has the `input` too, and there is no `durationMs`.
 
 A client that knows `text`, `tool_start`, `tool_result` and `done`, and reads only lines that begin with `data: `, can
 follow a run: every frame is one such line. An event of which a viewer needs nothing makes a block of its id alone,
@@ -28,7 +32,7 @@ import orjson
 from .. import events, sse
 from ..deltas import Usage
 from ..events import Event
-from ..messages import Message, ToolCall, message_to_json
+from ..messages import Message, Opaque, Text, ToolCall, message_to_json, part_to_json
 
 _dumps = orjson.dumps
 
@@ -40,7 +44,8 @@ def usage_to_json(usage: Usage) -> dict[str, Any]:
         "cachedTokens": usage.cached_tokens,
         "reasoningTokens": usage.reasoning_tokens,
     }
-    return value | ({"estimated": True} if usage.estimated else {})
+    counted = {"providerToolCalls": usage.provider_tool_calls} if usage.provider_tool_calls else {}
+    return value | counted | ({"estimated": True} if usage.estimated else {})
 
 
 def _run_started(event: events.RunStarted) -> dict[str, Any]:
@@ -50,18 +55,28 @@ def _run_started(event: events.RunStarted) -> dict[str, Any]:
 
 
 def _part_started(event: events.PartStarted) -> dict[str, Any] | None:
-    if event.kind != "tool_call":
+    if not event.name and event.kind != "tool_call":
         return None
-    return {"type": "tool_start", "toolCallId": event.call_id, "toolName": event.name}
+    started = {"type": "tool_start", "toolCallId": event.call_id, "toolName": event.name}
+    return started | (_BY_PROVIDER if event.kind == "opaque" else {})
 
 
 def _part_finished(event: events.PartFinished) -> dict[str, Any] | None:
-    call = event.value
-    if not isinstance(call, ToolCall):
-        return None
-    # Arguments that are no JSON object are shown as the text that they are.
-    shown = call.arguments if call.input is None else call.input
-    return {"type": "tool_call", "toolCallId": call.id, "toolName": call.name, "input": shown}
+    match event.value:
+        case ToolCall() as call:
+            # Arguments that are no JSON object are shown as the text that they are.
+            shown = call.arguments if call.input is None else call.input
+            return {"type": "tool_call", "toolCallId": call.id, "toolName": call.name, "input": shown}
+        case Opaque(name=name) as tool if name:
+            about = {"toolCallId": tool.call_id, "toolName": name} | _BY_PROVIDER
+            given = {} if tool.input is None else {"input": tool.input}
+            if tool.result is None:
+                return {"type": "tool_call"} | about | given if given else None
+            return {"type": "tool_result"} | about | given | {"result": tool.result, "isError": tool.is_error}
+        case Text(citations=citations) as text if citations:
+            return {"type": "citations", "citations": part_to_json(text)["citations"]}
+        case _:
+            return None
 
 
 def _tool_finished(event: events.ToolFinished) -> dict[str, Any]:
@@ -75,6 +90,7 @@ def _tool_finished(event: events.ToolFinished) -> dict[str, Any]:
     }
 
 
+_BY_PROVIDER = {"providerExecuted": True}
 _TABLE: dict[type[Event], Callable[[Any], dict[str, Any] | None]] = {
     events.RunStarted: _run_started,
     events.TurnStarted: lambda event: None,
