@@ -177,7 +177,7 @@ def message_to_json(message: Message) -> dict[str, Any]:
 def part_to_json(part: Part) -> dict[str, Any]:
     match part:
         case Text():
-            cited = [_given(each, "url", "title", "text") for each in part.citations]
+            cited = [{"url": each.url} | _given(each, "title", "text") for each in part.citations]
             text = {"type": "text", "text": part.text} | ({"citations": cited} if cited else {})
             return text | (_given(part, "extra", "origin") if part.extra else {})
         case Image():
@@ -442,15 +442,15 @@ def _is_paused(parts: Sequence[Part]) -> bool:
 def _whole_calls(messages: Sequence[Message], origin: str) -> set[str]:
     """Return the ids of the calls of a provider's own tools that may be sent.
 
-    A call may lack its result only in the last message, where it was paused and goes on. The result may be in a
+    A call may lack its result only since the last question: there it was paused and goes on. The result may be in a
     later message than its call: code that the provider runs calls our tools in between.
     """
     parts = [part for message in messages for part in message.parts if isinstance(part, Opaque) and part.data]
     ours = [part for part in parts if part.origin == origin]
     answered = {part.call_id for part in ours if part.result is not None}
     called = {part.call_id for part in ours if part.input is not None}
-    last = messages[-1].parts[-1:] if messages else ()
-    paused = {part.call_id for part in last if isinstance(part, Opaque)}
+    since = max((at for at, message in enumerate(messages) if message.role == "user"), default=-1) + 1
+    paused = {part.call_id for message in messages[since:] for part in message.parts if isinstance(part, Opaque)}
     return (answered | paused) & called
 
 

@@ -16,14 +16,15 @@ from chatstream.deltas import (
     PartEnd,
     ReasoningDelta,
     TextDelta,
+    TextDetail,
     ToolCallDelta,
     Usage,
     UsageDelta,
     arguments_delta,
 )
 from chatstream.events import Event, Grammar
-from chatstream.messages import Message, Opaque, Reasoning, Text, ToolCall, UsedIds
-from chatstream.turn import Turn
+from chatstream.messages import Citation, Message, Opaque, Reasoning, Text, ToolCall, UsedIds
+from chatstream.turn import CUT_OFF, Turn
 
 keys = st.integers(0, 3)
 texts = st.sampled_from(["", "a", "bc", "\N{GRINNING FACE}"])
@@ -31,7 +32,9 @@ deltas: st.SearchStrategy[Delta] = st.one_of(
     st.builds(TextDelta, keys, texts),
     st.builds(ReasoningDelta, keys, texts, texts, texts),
     st.builds(ToolCallDelta, keys, st.sampled_from(["", "id1", "id2"]), st.sampled_from(["", "add"]), texts),
-    st.builds(OpaqueDelta, keys, st.just({"type": "new"})),
+    st.builds(ReasoningDelta, keys, extra=st.just({"id": "r"})),
+    st.builds(TextDetail, keys, st.just((Citation("u"),)), st.just({"citations": [1]})),
+    st.builds(OpaqueDelta, keys, st.sampled_from([None, {"type": "new"}]), texts, texts),
     st.builds(PartEnd, keys),
     st.builds(UsageDelta, st.builds(Usage, st.integers(0, 9), st.integers(0, 9))),
     st.builds(Finish, st.sampled_from(FinishReason)),
@@ -101,6 +104,29 @@ CASES: dict[str, tuple[list[Delta], tuple[object, ...]]] = {
         (Text("a"), Text("b")),
     ),
     "what is not known is carried whole": ([OpaqueDelta(0, {"type": "x"})], (Opaque("p:m", {"type": "x"}),)),
+    "a provider's own tool is named when it begins and whole when it ends": (
+        [OpaqueDelta(0, None, "s", "search"), OpaqueDelta(0, {"type": "x"}, input={"q": "?"})],
+        (Opaque("p:m", {"type": "x"}, "s", "search", {"q": "?"}),),
+    ),
+    "a provider's own tool that broke off has nothing to send back": (
+        [OpaqueDelta(0, None, "s", "search")],
+        (Opaque("p:m", {}, "s", "search", result=CUT_OFF, is_error=True),),
+    ),
+    "what belongs to a text is gathered": (
+        [
+            TextDelta(0, "Hi"),
+            TextDetail(0, (Citation("u"),), {"citations": [1], "phase": "a"}),
+            TextDetail(0, (Citation("v"),), {"citations": [2]}),
+        ],
+        (Text("Hi", (Citation("u"), Citation("v")), {"citations": [1, 2], "phase": "a"}, "p:m"),),
+    ),
+    "what belongs to a call and to a thought goes with it": (
+        [ToolCallDelta(0, "x", "add", "{}", {"signature": "s"}), ReasoningDelta(1, "hm", extra={"id": "r"})],
+        (
+            ToolCall("x", "add", {}, "{}", extra={"signature": "s"}, origin="p:m"),
+            Reasoning("hm", origin="p:m", extra={"id": "r"}),
+        ),
+    ),
 }
 
 
