@@ -12,7 +12,6 @@ again. Every ending is an event: `RunFinished`, or `RunFailed` for an exception.
 from __future__ import annotations
 
 import asyncio
-import itertools
 import logging
 import random
 import secrets
@@ -20,6 +19,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import orjson
 
@@ -27,8 +27,8 @@ from . import errors, events
 from .calls import Answer, Calls, Emit
 from .deltas import FinishReason, Usage
 from .events import Event, Outcome
-from .messages import INTERRUPTED, Message, ToolCall, UsedIds, message_to_json, user
-from .providers import Effort, ModelRequest, Provider, get_provider
+from .messages import INTERRUPTED, Message, ToolCall, UsedIds, length, trimmed, user, without_origin
+from .providers import Effort, Limits, ModelRequest, Provider, get_provider
 from .tools import Tool, Toolbox
 from .turn import Turn
 
@@ -36,9 +36,12 @@ log = logging.getLogger("chatstream.agent")
 
 GIVEN_UP = "This call was given up: the answer that asked for it broke off."
 # What a call is answered that a stop cut short, by the outcome of its run.
-_CUT_SHORT = {Outcome.STOPPED: "The user stopped this call.", Outcome.INTERRUPTED: INTERRUPTED}
+CUT_SHORT = {Outcome.STOPPED: "The user stopped this call.", Outcome.INTERRUPTED: INTERRUPTED}
 # After these a turn is whole and its calls are meant; after any other it was cut, and cut calls are not run.
 _MEANT = {FinishReason.TOOL_CALLS, FinishReason.STOP, FinishReason.OTHER}
+
+_MENDS = 5  # how often what is sent is changed for one turn
+_SPARE = 0.95  # of the room for it, since its length is known by its characters only
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +70,11 @@ class Retry:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What a run goes by, beside its messages. `max_turns` bounds how often the model is asked."""
+    """What a run goes by, beside its messages. `max_turns` bounds how often the model is asked.
+
+    `provider_tools` names tools that the provider runs itself and bills: `web_search`, `web_fetch`, `code_execution`.
+    With `trim` a conversation that is too long for the model is sent without its oldest turns.
+    """
 
     system: str = ""
     max_output_tokens: int = 4096
@@ -75,6 +82,9 @@ class Settings:
     effort: Effort | None = None
     max_turns: int = 20
     retry: Retry = field(default_factory=Retry)
+    limits: Limits = field(default_factory=Limits)
+    trim: bool = False
+    provider_tools: Sequence[str] = ()
 
 
 async def run(
@@ -157,6 +167,9 @@ class Loop:
         self.toolbox = toolbox
         self.settings = settings
         self.history = list(messages)
+        # What of the history the model is sent: all of it, until a provider refuses that.
+        self._sent = list(messages)
+        self._is_plain = False  # what only the provider understands is left out
         self.answers = answers
         self.added: list[Message] = []
         self.usage = Usage()
@@ -166,12 +179,14 @@ class Loop:
         self._used_ids = UsedIds(call.id for message in messages for call in message.calls)
         self._request = ModelRequest(
             model,
-            self.history,
+            self._sent,
             settings.system,
             tuple(toolbox),
             settings.max_output_tokens,
             settings.temperature,
             settings.effort,
+            settings.provider_tools,
+            limits=settings.limits,
         )
         self._turn = Turn(0, self._origin)
         self._ending: Outcome | None = None
@@ -187,7 +202,7 @@ class Loop:
                 outcome, reason = await self._turns()
             except errors.ChatstreamError as error:
                 log.warning("%s failed: %s", self.started.run_id, error.for_log)
-                await self.emit([self._failed(error.code, error.message, error.retryable)])
+                await self.emit([self._failed(error.code, error.message, error.retryable, error.details)])
             except _EmitError:
                 raise
             except Exception:
@@ -210,7 +225,7 @@ class Loop:
             return
         self._ending = outcome
         self._stopped_at = time.monotonic()
-        self._tools.give_up(_CUT_SHORT[outcome])
+        self._tools.give_up(CUT_SHORT[outcome])
         if self._work is not None:
             self._work.cancel()
 
@@ -222,8 +237,10 @@ class Loop:
         except Exception as error:
             raise _EmitError(error) from error
 
-    def _failed(self, code: str, message: str, retryable: bool) -> events.RunFailed:
-        return events.RunFailed(code, message, retryable, self.usage, tuple(self.added))
+    def _failed(
+        self, code: str, message: str, retryable: bool, details: dict[str, Any] | None = None
+    ) -> events.RunFailed:
+        return events.RunFailed(code, message, retryable, self.usage, tuple(self.added), details or {})
 
     async def _turns(self) -> tuple[Outcome, FinishReason]:
         """Take turns until the model stops, the limit is reached, a call waits for a decision or somebody stops it."""
@@ -267,7 +284,7 @@ class Loop:
             meant = failure is None and turn.finish_reason in _MEANT
             await self.emit(turn.finish_parts(complete=meant))
             if self._ending is not None:
-                tools.give_up(_CUT_SHORT[self._ending])
+                tools.give_up(CUT_SHORT[self._ending])
             elif failure is not None:
                 tools.give_up(GIVEN_UP)
             elif meant:
@@ -307,21 +324,53 @@ class Loop:
     async def _respond(self, number: int) -> None:
         """Ask the model, again where that failed before anything of the answer was seen; `_turn` is what it said."""
         retry = self.settings.retry
-        for attempt in itertools.count():
+        attempt = mended = 0
+        while True:
             self._turn = Turn(number, self._origin, self._next_part, self._used_ids)
+            wait = 0.0
             try:
                 return await self._read()
             except errors.ProviderError as error:
-                wait = None if self._turn.visible else retry.wait(attempt, error)
-                if wait is None:
+                if self._turn.visible:
                     raise
-                log.warning("%s: attempt %d failed: %s", self.started.run_id, attempt + 1, error.for_log)
-                again = f"{error.message.removesuffix(' Try again in a moment.')} Trying again in {wait:.1f} s."
+                if mended < _MENDS and (again := self._mend(error)):
+                    mended += 1
+                elif (wait_for := retry.wait(attempt, error)) is not None:
+                    attempt, wait = attempt + 1, wait_for
+                    again = f"{error.message.removesuffix(' Try again in a moment.')} Trying again in {wait:.1f} s."
+                else:
+                    raise
+                log.warning("%s: a request failed: %s", self.started.run_id, error.for_log)
                 await self.emit([events.Notice(error.code, again)])
             await retry.sleep(wait)
 
+    def _mend(self, error: errors.ProviderError) -> str:
+        """Change what is sent so that it may be accepted; return how, for the reader, empty where it cannot be."""
+        if isinstance(error, errors.SignatureRefused) and not self._is_plain:
+            self._is_plain = True
+            self._sent[:] = without_origin(self._sent)
+            return "The provider did not take back what it had signed: the model goes on without its earlier reasoning."
+        if isinstance(error, errors.ContextOverflow) and self.settings.trim:
+            return self._trim(error)
+        return ""
+
+    def _trim(self, error: errors.ContextOverflow) -> str:
+        """Leave the oldest turns out of what is sent, and say so; raises ContextOverflow where that does not help."""
+        said = error.message.partition(". ")[0]
+        asked = self._asked()
+        share = 0.5
+        if (used := error.details.get("used")) and (limit := error.details.get("limit")):
+            share = _SPARE * max(limit - self.settings.max_output_tokens, limit // 2) / used
+        rest = trimmed(self._sent, int(share * asked) - (asked - length(self._sent)))
+        dropped = len(self._sent) - len(rest)
+        if not dropped:
+            told = f"{said}. There is nothing older that could be left out: shorten the question."
+            raise errors.ContextOverflow(told, detail=error.detail, **error.details) from error
+        self._sent[:] = rest
+        return f"{said}. The oldest {dropped} messages are left out."
+
     async def _read(self) -> None:
-        request = replace(self._request, messages=tuple(self.history))
+        request = replace(self._request, messages=tuple(self._sent))
         self._is_sent = True
         try:
             async with aclosing(self.provider.stream(request)) as batches:
@@ -350,10 +399,11 @@ class Loop:
     def _add(self, message: Message) -> None:
         if message.parts:
             self.history.append(message)
+            self._sent += without_origin([message]) if self._is_plain else [message]
             self.added.append(message)
 
     def _asked(self) -> int:
         """Return about how many characters the request had."""
         request = self._request
-        sent = [message_to_json(message) for message in self.history], [tool.to_json() for tool in request.tools]
-        return len(request.system) + len(orjson.dumps(sent))
+        tools = orjson.dumps([tool.to_json() for tool in request.tools])
+        return len(request.system) + length(self._sent) + len(tools)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import ipaddress
+import math
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -39,17 +40,32 @@ class Config:
     temperature: float | None = None
     effort: str | None = None
     max_turns: int = 20
+    trim: bool = False
+    connect_timeout: float = 10.0
+    first_token_timeout: float = 300.0
+    chunk_timeout: float = 180.0
+    total_timeout: float = 1800.0
     docs: Path | None = None
     tools: tuple[str, ...] = ()
-    max_body: int = 8 * MiB
+    provider_tools: tuple[str, ...] = ()
+    max_body: int = 32 * MiB
     heartbeat: float = 15.0
     data: Path | None = None
+    record: Path | None = None
     orphan_after: float = 300.0
     linger: float = 10.0
     keep_runs: float = 3600.0
     approve_within: float = 86400.0
     grace: float = 10.0
     log_level: str = "info"
+
+
+def _yes_or_no(text: str) -> bool:
+    values = {"yes": True, "true": True, "on": True, "1": True, "no": False, "false": False, "off": False, "0": False}
+    try:
+        return values[text.lower()]
+    except KeyError:
+        raise argparse.ArgumentTypeError(f"must be yes or no, not {text!r}") from None
 
 
 _OPTIONS: tuple[tuple[str, dict[str, Any]], ...] = (
@@ -63,11 +79,27 @@ _OPTIONS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("temperature", {"type": float, "help": "sampling temperature, sent to the models that take one"}),
     ("effort", {"choices": ["low", "medium", "high"], "help": "how hard a model that reasons shall think"}),
     ("max-turns", {"type": int, "help": "how often the model is asked in one run at most (default: 20)"}),
+    (
+        "trim",
+        {"nargs": "?", "const": True, "type": _yes_or_no, "help": "leave out the oldest where a chat is too long"},
+    ),
+    ("connect-timeout", {"type": float, "help": "seconds to connect to a provider, 0 for any time (default: 10)"}),
+    ("first-token-timeout", {"type": float, "help": "seconds until its answer begins, 0 for any (default: 300)"}),
+    ("chunk-timeout", {"type": float, "help": "seconds of silence in an answer, 0 for any (default: 180)"}),
+    ("total-timeout", {"type": float, "help": "seconds for a whole answer, 0 for any (default: 1800)"}),
     ("docs", {"help": "folder of text and Markdown that search_docs searches (default: chatstream's README)"}),
     ("tools", {"action": "append", "help": "a Python file or module whose tools are added; may be repeated"}),
-    ("max-body", {"type": int, "help": "largest request body in bytes (default: 8388608)"}),
+    (
+        "provider-tools",
+        {
+            "help": "tools that the provider runs itself and bills, parted by commas: web_search, web_fetch, "
+            "code_execution; a provider that has no such tool is asked without it"
+        },
+    ),
+    ("max-body", {"type": int, "help": "largest request body in bytes (default: 33554432)"}),
     ("heartbeat", {"type": float, "help": "seconds of silence after which a stream sends a comment (default: 15)"}),
     ("data", {"help": "folder of the database, or :memory: to keep nothing (default: ~/.local/share/chatstream)"}),
+    ("record", {"help": "folder in which each run is saved as one file, for a bug report or to be replayed"}),
     ("orphan-after", {"type": float, "help": "seconds that a stored answer goes on unwatched (default: 300)"}),
     ("linger", {"type": float, "help": "the same where the caller keeps the conversation (default: 10)"}),
     ("keep-runs", {"type": float, "help": "seconds that a finished answer can be streamed again (default: 3600)"}),
@@ -75,6 +107,7 @@ _OPTIONS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("grace", {"type": float, "help": "seconds that running answers have to finish at the end (default: 10)"}),
     ("log-level", {"choices": ["debug", "info", "warning", "error"], "help": "(default: info)"}),
 )
+PROVIDER_TOOLS = ("web_search", "web_fetch", "code_execution")
 # Names of options whose value in `Config` is called otherwise, being a list.
 _RENAMED = {"allowed_host": "allowed_hosts"}
 _HOST_NAME = re.compile(r"[\w.-]+|\[[\da-f:.]+\]", re.ASCII | re.IGNORECASE)
@@ -82,13 +115,46 @@ _HOST_NAME = re.compile(r"[\w.-]+|\[[\da-f:.]+\]", re.ASCII | re.IGNORECASE)
 
 _EPILOG = (
     "Each option is also an environment variable: CHATSTREAM_MAX_TURNS for --max-turns. Without --model the first of "
-    "anthropic, openai, local and scripted that can be used answers."
+    "anthropic, openai, local and scripted that can be used answers. Another command: python -m chatstream replay FILE "
+    "plays what --record saved."
 )
 
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        raise ConfigError(f"{message} (python -m chatstream --help lists the options)")
+        raise ConfigError(f"{message} ({self.prog} --help lists the options)")
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayConfig:
+    """What `replay` is told: the cassette, how many times as fast it goes, and whether it is only checked."""
+
+    file: Path
+    speed: float
+    check: bool
+    server: Config
+
+
+def read_replay(arguments: Sequence[str], environ: Mapping[str, str] = os.environ) -> ReplayConfig:
+    """Return the settings of `python -m chatstream replay`; raises ConfigError."""
+    about = "Play a run that --record saved, with no key: into the page, or against this version."
+    epilog = "The options of the server, such as --port, go along: python -m chatstream --help."
+    parser = _Parser(prog="python -m chatstream replay", description=about, epilog=epilog)
+    parser.add_argument("file", type=Path, help="a file of the folder that --record named")
+    parser.add_argument("--speed", type=_speed, default=1.0, help="times as fast as it was, 0 or max for at once")
+    parser.add_argument("--check", action="store_true", help="compare its events with what this version makes of it")
+    mine, rest = parser.parse_known_args(arguments)
+    return ReplayConfig(mine.file, mine.speed, mine.check, read_config(rest, environ))
+
+
+def _speed(text: str) -> float:
+    try:
+        speed = math.inf if text == "max" else float(text)
+    except ValueError:
+        speed = math.nan
+    if not speed >= 0:
+        raise argparse.ArgumentTypeError(f"must be a number from 0 on, or max, and not {text!r}")
+    return speed or math.inf
 
 
 def read_config(arguments: Sequence[str], environ: Mapping[str, str] = os.environ) -> Config:
@@ -104,8 +170,9 @@ def read_config(arguments: Sequence[str], environ: Mapping[str, str] = os.enviro
         except ConfigError as error:
             raise ConfigError(f"{variable}: {error.message}") from error
     values = vars(parser.parse_args([*(option for _, option in found), *arguments]))
-    if "docs" in values:
-        values["docs"] = _path("docs", values["docs"])
+    for name in ("docs", "record"):
+        if name in values:
+            values[name] = _path(name, values[name])
     data = values.get("data", "") or _default_data(environ)
     values["data"] = None if data == ":memory:" else _path("data", data)
     if "system" in values:
@@ -113,6 +180,9 @@ def read_config(arguments: Sequence[str], environ: Mapping[str, str] = os.enviro
     for name in ("allowed_host", "tools"):
         if name in values:
             values[_RENAMED.get(name, name)] = tuple(values.pop(name))
+    if "provider_tools" in values:
+        names = map(str.strip, values["provider_tools"].split(","))
+        values["provider_tools"] = tuple(dict.fromkeys(filter(None, names)))
     config = Config(**values)
     _check(config)
     return config
@@ -173,19 +243,23 @@ def _text_or_file(value: str) -> str:
 def _check(config: Config) -> None:
     if not 0 <= config.port <= 65535:
         raise ConfigError(f"--port must be from 0 to 65535, not {config.port}")
-    for name in ("heartbeat", "orphan_after", "linger", "keep_runs", "approve_within", "grace"):
+    limits = ("connect_timeout", "first_token_timeout", "chunk_timeout", "total_timeout")
+    for name in ("heartbeat", "orphan_after", "linger", "keep_runs", "approve_within", "grace", *limits):
         if getattr(config, name) > LONGEST:
             raise ConfigError(f"--{name.replace('_', '-')} must be {LONGEST:g} at most, not {getattr(config, name)}")
     for name in ("max_output_tokens", "max_turns", "max_body", "heartbeat", "approve_within"):
         if not getattr(config, name) > 0:  # neither is nan
             raise ConfigError(f"--{name.replace('_', '-')} must be above 0, not {getattr(config, name)}")
-    for name in ("orphan_after", "linger", "keep_runs", "grace"):
+    for name in ("orphan_after", "linger", "keep_runs", "grace", *limits):
         if not getattr(config, name) >= 0:
             raise ConfigError(f"--{name.replace('_', '-')} must be 0 or more, not {getattr(config, name)}")
     if config.temperature is not None and not 0 <= config.temperature <= 2:
         raise ConfigError(f"--temperature must be from 0 to 2, not {config.temperature}")
     if config.docs is not None and not config.docs.exists():
         raise ConfigError(f"--docs: there is no folder {config.docs}")
+    for name in config.provider_tools:
+        if name not in PROVIDER_TOOLS:
+            raise ConfigError(f"--provider-tools takes {', '.join(PROVIDER_TOOLS)}: not {name!r}")
     for host in config.allowed_hosts:
         if not _HOST_NAME.fullmatch(host):
             raise ConfigError(f"--allowed-host takes a name such as chat.example, no address or port: not {host!r}")

@@ -6,10 +6,13 @@ An adapter turns each event of its API into deltas and does nothing else: no bra
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
+from operator import attrgetter
 from typing import Any, ClassVar
+
+import orjson
 
 from .messages import Citation
 
@@ -43,6 +46,11 @@ class Usage:
     reasoning_tokens: int = 0
     estimated: bool = False
     provider_tool_calls: int = 0
+
+    @property
+    def counts(self) -> tuple[int, ...]:
+        tokens = self.input_tokens, self.output_tokens, self.cached_tokens, self.reasoning_tokens
+        return *tokens, self.provider_tool_calls
 
     def __add__(self, other: Usage) -> Usage:
         return Usage(
@@ -132,11 +140,35 @@ class UsageDelta:
 
 @dataclass(frozen=True, slots=True)
 class Finish:
-    """The model stopped, and `raw` is the word that its API used."""
+    """The model stopped, and `raw` is the word that its API used; `explanation` is what it says of it to people."""
 
     type: ClassVar = "finish"
     reason: FinishReason
     raw: str = ""
+    explanation: str = ""
+
+
+_MOST_TOKENS = 2**53  # of a whole run too they fit into 64 bits, which is what the log's JSON can hold
+# The members of a delta that must be strings: nobody behind an adapter looks again.
+_STRINGS: dict[type[Any], Callable[[Any], Iterable[str]]] = {
+    TextDetail: lambda delta: [text for each in delta.citations for text in (each.url, each.title, each.text)],
+    ReasoningDelta: attrgetter("text", "signature", "redacted", "field"),
+    ToolCallDelta: attrgetter("id", "name", "arguments"),
+    OpaqueDelta: lambda delta: (delta.call_id, delta.name, delta.result or ""),
+    PartEnd: lambda delta: (),
+}
+_OBJECTS = ("extra", "data", "input")
+
+
+def _check(delta: Any) -> None:
+    "".join(_STRINGS[type(delta)](delta))
+    hash(delta.key)
+    for name in _OBJECTS:
+        if (value := getattr(delta, name, None)) is not None:
+            if not isinstance(value, dict):
+                raise TypeError(f"{name} is no object")
+            # orjson reads 1024 levels and writes 254; a few are around it in the log.
+            orjson.dumps([[[[[[[[value]]]]]]]])
 
 
 Delta = TextDelta | TextDetail | ReasoningDelta | ToolCallDelta | OpaqueDelta | PartEnd | UsageDelta | Finish
@@ -157,14 +189,23 @@ class Batch:
         self._make: Callable[[Key, str], Delta] = TextDelta
 
     def join(self, make: Callable[[Key, str], Delta], key: Key, text: str) -> None:
-        """Add text that belongs behind what was said last, if that was the same part."""
+        """Add text that belongs behind what was said last, if that was the same part.
+
+        Raises TypeError, as `add` does, for what is no key or no text: a provider's JSON may hold anything.
+        """
         if key != self._key or make is not self._make:
+            hash(key)
             self._flush()
             self._key, self._make = key, make
-        self._texts.append(text)
+        self._texts.append("" + text)
 
     def add(self, delta: Delta) -> None:
+        """Add a delta that is told apart from those around it."""
         self._flush()
+        if type(delta) in _STRINGS:
+            _check(delta)
+        elif isinstance(delta, UsageDelta) and max(map(abs, delta.usage.counts)) > _MOST_TOKENS:
+            raise ValueError(f"more tokens than there are: {delta.usage}")
         self._deltas.append(delta)
 
     def take(self) -> list[Delta]:

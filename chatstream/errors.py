@@ -12,6 +12,7 @@ holds no key, no stack and no provider's body: what a provider really said is in
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -105,17 +106,32 @@ class StorageError(ChatstreamError):
     status = 503
 
 
+# What looks like a key: by how keys begin, or by what stands before them ("Incorrect API key provided: ...", a header).
+_KEYS = re.compile(
+    r"\b(?:sk|pk|rk|xai|gsk|hf|r8|nvapi|AIza|ghp|gho|github_pat)[-_][\w*.-]{4,}|\bAIza[\w-]{20,}"
+    r"|(?P<before>(?:\bbearer|\bbasic)\s+"
+    r"|(?:key|token|authorization|secret)(?: (?:provided|is))?[\"'`]?\s*[:=]\s*[\"'`]?)"
+    r"(?!bearer\b|basic\b)[^\s\"'`,;}]{3,}",
+    re.IGNORECASE,
+)
+
+
+def scrub(text: str) -> str:
+    """Return `text` without what looks like a key."""
+    return _KEYS.sub(lambda found: f"{found['before'] or ''}***", text)
+
+
 class ProviderError(ChatstreamError):
     """Raised while a model is asked or answers; `detail` is what was really said, for the log alone.
 
-    `retry_after` is in seconds, None where the provider named no time.
+    Keys are taken out of `detail`. `retry_after` is in seconds, None where the provider named no time.
     """
 
     status = 502
 
     def __init__(self, message: str, *, detail: str = "", retry_after: float | None = None, **details: Any) -> None:
         super().__init__(message, **details)
-        self.detail = detail
+        self.detail = scrub(detail)
         self.retry_after = retry_after
 
     @property
@@ -133,6 +149,10 @@ class ProviderAuth(ProviderError):
     code = "auth"
 
 
+class SignatureRefused(ProviderRefused):
+    """What the provider signed or encrypted itself, such as reasoning, it does not take back; without it it may."""
+
+
 class ProviderForbidden(ProviderError):
     code = "forbidden"
 
@@ -142,6 +162,8 @@ class ModelNotFound(ProviderError):
 
 
 class ContextOverflow(ProviderError):
+    """The conversation does not fit; `details` has the tokens that the provider named: `used`, `limit`, `over`."""
+
     code = "context_overflow"
 
 
@@ -165,6 +187,12 @@ class ProviderTimeout(ProviderError):
     code = "timeout"
     status = 504
     retryable = True
+
+
+class AnswerTooLong(ProviderTimeout):
+    """The whole answer took longer than it may; another one would too."""
+
+    retryable = False
 
 
 class ProviderUnreachable(ProviderError):

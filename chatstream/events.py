@@ -14,7 +14,7 @@ finished so are its parts and tools, but for calls that wait for a decision.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass
 from enum import EnumType, StrEnum
 from operator import attrgetter
 from types import UnionType
@@ -163,7 +163,7 @@ class RunFinished:
 
 @dataclass(frozen=True, slots=True)
 class RunFailed:
-    """`code`, `message` and `retryable` are those of the error (see `errors`)."""
+    """`code`, `message`, `retryable` and `details` are those of the error (see `errors`)."""
 
     type: ClassVar = "run_failed"
     code: str
@@ -171,6 +171,7 @@ class RunFailed:
     retryable: bool
     usage: Usage
     messages: tuple[Message, ...] = ()
+    details: dict[str, Any] = field(default_factory=dict)
 
 
 Event = (

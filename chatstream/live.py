@@ -53,6 +53,7 @@ class LiveRun:
         log: EventLog,
         end: End,
         unwatched: float,
+        note: Callable[[int, Sequence[Event]], None] | None = None,
     ) -> None:
         self.loop = Loop(
             plan.provider, plan.model, messages, plan.toolbox, plan.settings, self._emit, started(run), answers
@@ -61,6 +62,7 @@ class LiveRun:
         self._log = log
         self._end = end
         self._unwatched = unwatched
+        self._note = note  # is told every batch, with the number of its first event
         self._next = 1  # the number of the next event
         self._tail: list[Entry] = []
         self._shown = 0  # the number of the last event that viewers may have
@@ -113,13 +115,17 @@ class LiveRun:
 
     def _give_up(self, code: str, told: str) -> None:
         """Show an end that the log does not have: nothing more of this run can be kept."""
-        usage = self.loop.usage + Usage(estimated=True)
-        self._publish(self._shown + 1, [events.RunFailed(code, told, False, usage)])
+        last = events.RunFailed(code, told, False, self.loop.usage + Usage(estimated=True))
+        if self._note is not None:
+            self._note(self._next, [last])
+        self._publish(self._shown + 1, [last])
 
     async def _emit(self, batch: Sequence[Event]) -> None:
         """Keep a batch, and show it once it is kept."""
         first = self._next
         self._next += len(batch)
+        if self._note is not None:
+            self._note(first, batch)
         kept = self._log.append(self._run.id, first, batch)
         if is_last(batch[-1]):
             await kept

@@ -37,7 +37,6 @@ Role = Literal["system", "user", "assistant", "tool"]
 class Citation:
     """Where a text is from: `text` is what stands there, `url` is empty for a document that was sent along."""
 
-    type: ClassVar = "citation"
     url: str
     title: str = ""
     text: str = ""
@@ -191,7 +190,8 @@ def part_to_json(part: Part) -> dict[str, Any]:
                 call["input"] = part.input
             call |= _given(part, "extra", "origin") if part.extra else {}
             # The text goes along where the object does not give it back: a provider's cache knows it by its bytes.
-            return call | ({"arguments": part.arguments} if part.arguments != _dumps(part.input) else {})
+            is_same = part.input is not None and part.arguments == _dumps(part.input)
+            return call | ({} if is_same else {"arguments": part.arguments})
         case Opaque():
             tool: dict[str, Any] = {
                 "toolCallId": part.call_id or None,
@@ -345,6 +345,9 @@ MESSAGE_SCHEMA: dict[str, Any] = {
 
 # --- what a provider may be sent --------------------------------------------------------------------------------------
 
+# 1600 tokens of four characters: Anthropic's figure for one of 1092 x 1092 pixels, which is about the most it looks at
+# (platform.claude.com/docs/en/build-with-claude/vision).
+_IMAGE_LENGTH = 6400
 NOT_RUN = "This call was not run: the turn was interrupted before its result was there."
 INTERRUPTED = "This call was interrupted before its result was there; it may have run or not."
 NO_OUTPUT = "(no output)"
@@ -421,6 +424,35 @@ def without_images(messages: Iterable[Message]) -> list[Message]:
     ]
 
 
+def length(messages: Iterable[Message]) -> int:
+    """Return about how many characters `messages` are to a model, to which an image is not its bytes."""
+    told = list(messages)
+    seen = sum(isinstance(part, Image) for message in told for part in message.parts)
+    return len(orjson.dumps([message_to_json(message) for message in without_images(told)])) + seen * _IMAGE_LENGTH
+
+
+def trimmed(messages: Sequence[Message], most: int) -> list[Message]:
+    """Return `messages` without the oldest turns, as many as it takes to be `most` characters long (see `length`).
+
+    A turn is a question and all up to the next one, so that no call is parted from its result. The last one stays, and
+    so do system messages.
+    """
+    starts = [
+        number
+        for number, message in enumerate(messages)
+        if message.role == "user" and (number == 0 or messages[number - 1].role != "user")
+    ]
+    said = [message for message in messages if message.role != "system"]
+    over = length(said) - most
+    cut = 0
+    for start, end in zip([0, *starts], starts, strict=False):
+        if over <= 0:
+            break
+        over -= length(message for message in messages[start:end] if message.role != "system")
+        cut = end
+    return [message for message in messages[:cut] if message.role == "system"] + list(messages[cut:])
+
+
 def without_origin(messages: Iterable[Message]) -> list[Message]:
     """Return `messages` without all that only the provider which wrote it understands: signatures above all."""
     return [
@@ -442,8 +474,8 @@ def _is_paused(parts: Sequence[Part]) -> bool:
 def _whole_calls(messages: Sequence[Message], origin: str) -> set[str]:
     """Return the ids of the calls of a provider's own tools that may be sent.
 
-    A call may lack its result only since the last question: there it was paused and goes on. The result may be in a
-    later message than its call: code that the provider runs calls our tools in between.
+    A call may lack its result only since the last question: there it was paused and goes on, or waits for our tools.
+    The result may be in a later message than its call: code that the provider runs calls our tools in between.
     """
     parts = [part for message in messages for part in message.parts if isinstance(part, Opaque) and part.data]
     ours = [part for part in parts if part.origin == origin]
@@ -505,8 +537,11 @@ def _assistant(
                 answers.append(replace(result, tool_call_id=call.id, tool_name=name, content=content))
             case _:
                 pass
-    while parts and isinstance(parts[-1], Reasoning):
-        parts.pop()  # what it led to never came: no API takes reasoning at the end of a message, or alone
+    # What it led to never came: no API takes reasoning at the end of a message, or alone. Only `reasoning_details` may
+    # come last: they are no part but a member of the message, if there is one beside them.
+    said = any(not isinstance(part, Reasoning) for part in parts)
+    while parts and isinstance(last := parts[-1], Reasoning) and not (said and "reasoning_details" in last.extra):
+        parts.pop()
     return parts, answers
 
 

@@ -16,6 +16,7 @@ import hashlib
 import logging
 import time
 from collections.abc import AsyncGenerator, Coroutine, Sequence
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import orjson
@@ -24,6 +25,7 @@ from . import errors, events
 from . import store as stored
 from .agent import Settings, new_id
 from .calls import Answer
+from .cassettes import Recorder
 from .config import Config
 from .conversations import Approval, Decision, Run
 from .database import Database
@@ -31,8 +33,8 @@ from .eventlog import Entry, EventLog, MemoryLog, SqliteLog
 from .eventlog import sqlite as sqlite_log
 from .events import Event, Outcome
 from .live import LiveRun, Plan, is_last, started
-from .messages import Message, ToolCall, message_to_json, messages_from_json
-from .providers import Models
+from .messages import Image, Message, ToolCall, length, message_to_json, messages_from_json
+from .providers import Limits, Models
 from .store import Store
 from .tools import Toolbox, caller_tool
 from .turn import Remains
@@ -59,6 +61,8 @@ class Runs:
         self._database = Database(config.data)
         self.log: EventLog = MemoryLog() if config.data is None else SqliteLog(self._database)
         self.store = Store(self._database)
+        secrets = models.secrets | {config.token}
+        self._recorder = None if config.record is None else Recorder(config.record, secrets)
         self._live: dict[str, LiveRun] = {}
         self._beginning: set[asyncio.Task[Any]] = set()
         self._deleting: set[asyncio.Task[Any]] = set()
@@ -69,6 +73,8 @@ class Runs:
 
     async def open(self) -> None:
         """Open the data, and settle what an earlier process left unfinished. Raises ConfigError."""
+        if self._recorder is not None:
+            await self._recorder.open()
         await self._database.open(stored.SCHEMA, sqlite_log.SCHEMA)
         try:
             await self.log.open()
@@ -99,6 +105,8 @@ class Runs:
         await asyncio.gather(*tasks, return_exceptions=True)
         await self.log.aclose()
         await self._database.close()
+        if self._recorder is not None:
+            await self._recorder.aclose()
 
     # --- beginning ----------------------------------------------------------------------------------------------------
 
@@ -116,6 +124,12 @@ class Runs:
             temperature=body.get("temperature", config.temperature),
             effort=body.get("effort", config.effort),
             max_turns=config.max_turns,
+            trim=config.trim,
+            limits=Limits(
+                config.connect_timeout, config.first_token_timeout, config.chunk_timeout, config.total_timeout
+            ),
+            # Which another provider has is no reason to refuse the models of this one.
+            provider_tools=tuple(name for name in config.provider_tools if name in provider.provider_tools),
         )
         tools = self._chosen(body["tools"]) if "tools" in body else self._tools
         return Plan(provider, model, tools, settings)
@@ -136,13 +150,14 @@ class Runs:
         if known := await self.store.turn(owner, body["conversationId"], body["turnId"], digest):
             return known
         plan = self.plan(body)
-        self._need_open()
-        run = self._new_run(owner, run_id, plan, body, body["conversationId"], body["turnId"])
-        return await _whole(self._ask(run, plan, body, digest), self._beginning)
-
-    async def _ask(self, run: Run, plan: Plan, body: dict[str, Any], digest: str) -> Run:
         content = body.get("message")
         message = None if content is None else messages_from_json([{"role": "user", "content": content}])[0]
+        self._need_sight(plan, [message] if message else [])
+        self._need_open()
+        run = self._new_run(owner, run_id, plan, body, body["conversationId"], body["turnId"])
+        return await _whole(self._ask(run, plan, body, message, digest), self._beginning)
+
+    async def _ask(self, run: Run, plan: Plan, body: dict[str, Any], message: Message | None, digest: str) -> Run:
         parent_id = (body["parentId"] or "") if "parentId" in body else None
         run, is_new = await self.store.begin(run, digest, message, new_id("msg"), parent_id)
         if is_new:
@@ -152,6 +167,9 @@ class Runs:
     async def ask_once(self, owner: str, body: dict[str, Any], messages: Sequence[Message], run_id: str) -> Run:
         """Begin a run whose conversation the caller keeps."""
         plan = self.plan(body)
+        # What an answer was given to before is history: it must not keep anyone from asking another model.
+        answered = max((number for number, each in enumerate(messages) if each.role == "assistant"), default=-1)
+        self._need_sight(plan, messages[answered + 1 :])
         self._need_open()
         run = self._new_run(owner, run_id, plan, body)
         return await _whole(self._ask_once(run, plan, messages), self._beginning)
@@ -203,8 +221,21 @@ class Runs:
 
     def _launch(self, run: Run, plan: Plan, messages: Sequence[Message], answers: Sequence[Answer] = ()) -> None:
         unwatched = self._config.orphan_after if run.conversation_id else self._config.linger
-        live = self._live[run.id] = LiveRun(run, plan, messages, answers, self.log, self._end, unwatched)
+        note = None
+        if self._recorder is not None:
+            tape = self._recorder.begin(started(run), plan.provider, messages, plan.toolbox, plan.settings, answers)
+            plan, note = replace(plan, provider=tape.provider), tape.note
+        live = self._live[run.id] = LiveRun(run, plan, messages, answers, self.log, self._end, unwatched, note)
         live.task.add_done_callback(lambda task: self._live.pop(run.id, None))
+
+    def _need_sight(self, plan: Plan, asked: Sequence[Message]) -> None:
+        """Raise RequestError where a model that cannot see is asked about an image."""
+        has_image = any(isinstance(part, Image) for message in asked for part in message.parts)
+        if not has_image or plan.provider.info(plan.model).images:
+            return
+        seeing = [f"{each.provider}:{each.name}" for each in self._models.offered() if each.images and not each.reason]
+        hint = f"these of this server can: {', '.join(seeing)}" if seeing else "no model of this server can"
+        raise errors.RequestError(f"model: {plan.provider.name}:{plan.model} cannot take images; {hint}")
 
     def _need_open(self) -> None:
         if self._is_closing:
@@ -300,6 +331,7 @@ class Runs:
         else:
             outcome = "failed"
             ending["error"] = {"code": last.code, "message": last.message, "retryable": last.retryable}
+            ending["error"] |= {"details": last.details} if last.details else {}
         approvals: list[Approval] = []
         request = None
         # Without the messages that the model knows, as after a crash, nothing can go on.
@@ -337,7 +369,7 @@ class Runs:
             number = 1
         if last is None or not is_last(last):
             history = await self._history(run) if run.conversation_id else []
-            closing = remains.close(len(orjson.dumps([message_to_json(message) for message in history])))
+            closing = remains.close(length(history))
             await self.log.append(run.id, number + 1, closing)
             last = closing[-1]
         await self._end(run, last, asked, [])

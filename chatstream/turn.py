@@ -126,6 +126,8 @@ class Turn:
                     self.usage = usage
                 case deltas.Finish(reason):
                     self.finish_reason = reason
+                    if delta.explanation:
+                        out.append(events.Notice(str(reason), delta.explanation))
         self.visible = self.visible or bool(out)
         return out
 

@@ -24,11 +24,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from chatstream.testing import Turn, chat_stream, messages_stream
+from chatstream.testing import Turn, chat_stream, messages_stream, responses_stream
 
 TEXT = " token"
 APIS = {
     "anthropic": (messages_stream, "ANTHROPIC_API_KEY", "ANTHROPIC_BASE_URL", ""),
+    "openai": (responses_stream, "OPENAI_API_KEY", "OPENAI_BASE_URL", "/v1"),
     "openai-chat": (chat_stream, "OPENAI_API_KEY", "OPENAI_BASE_URL", "/v1"),
 }
 

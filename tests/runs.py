@@ -11,7 +11,7 @@ from chatstream.events import Event, Grammar
 from chatstream.providers import Provider
 from chatstream.testing import FakeProvider, Turn
 
-SDKS = ["anthropic", "openai_chat"]
+SDKS = ["anthropic", "openai", "openai_chat"]
 
 
 async def no_sleep(seconds: float) -> None:

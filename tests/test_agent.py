@@ -79,9 +79,16 @@ async def test_the_messages_of_a_run_make_the_next_question_valid(sdk: str) -> N
     assert [message.role for message in added] == ["assistant", "tool", "assistant"]
     async with FakeProvider([Turn(text="Bye")]) as fake:
         await follow(getattr(fake, sdk)(), [user("Hi"), *added, user("Bye")])
-    roles = [message["role"] for message in fake.requests[0].body["messages"]]
-    tool_role = "user" if sdk == "anthropic" else "tool"
-    assert roles == ["user", "assistant", *[tool_role] * (1 if sdk == "anthropic" else 2), "assistant", "user"]
+    body = fake.requests[0].body
+    said_by = [message.get("role", message.get("type")) for message in body.get("messages") or body["input"]]
+    assert (
+        said_by
+        == {
+            "anthropic": ["user", "assistant", "user", "assistant", "user"],
+            "openai": ["user", "reasoning", *["function_call"] * 2, *["function_call_output"] * 2, "assistant", "user"],
+            "openai_chat": ["user", "assistant", "tool", "tool", "assistant", "user"],
+        }[sdk]
+    )
 
 
 @pytest.mark.parametrize("sdk", SDKS)
@@ -89,7 +96,7 @@ async def test_reasoning_of_one_model_is_not_sent_to_another(sdk: str) -> None:
     thought = Message("assistant", (Reasoning("Hm", "sig", origin="anthropic:other"), Text("Yes")))
     async with FakeProvider([Turn(text="Ok")]) as fake:
         await follow(getattr(fake, sdk)(), [user("Hi"), thought, user("And?")])
-    assert "sig" not in str(fake.requests[0].body["messages"])
+    assert "sig" not in str(fake.requests[0].body)
 
 
 @pytest.mark.parametrize("sdk", SDKS)
@@ -204,7 +211,12 @@ async def test_a_tool_that_is_given_up_is_told_whole_to_a_slow_viewer() -> None:
 
 async def test_a_turn_that_was_cut_runs_no_tools() -> None:
     started = asyncio.Event()
-    for sdk, finish in [("anthropic", "max_tokens"), ("openai_chat", "length"), ("openai_chat", "content_filter")]:
+    for sdk, finish in [
+        ("anthropic", "max_tokens"),
+        ("openai", "incomplete:max_output_tokens"),
+        ("openai_chat", "length"),
+        ("openai_chat", "content_filter"),
+    ]:
         turn = Turn(tools=[Call("look", {"at": "x"})], finish=finish)
         said, bodies = await play(sdk, [turn], tools=[waiting_tool(False, started)])
         assert len(bodies) == 1 and not of(said, events.ToolStarted)
@@ -219,6 +231,10 @@ FINISHES = [
     ("anthropic", "refusal", FinishReason.REFUSAL),
     ("anthropic", "model_context_window_exceeded", FinishReason.CONTEXT_OVERFLOW),
     ("anthropic", "something_new", FinishReason.OTHER),
+    ("openai", "completed", FinishReason.STOP),
+    ("openai", "incomplete:max_output_tokens", FinishReason.LENGTH),
+    ("openai", "incomplete:content_filter", FinishReason.CONTENT_FILTER),
+    ("openai", "incomplete:something_new", FinishReason.OTHER),
     ("openai_chat", "stop", FinishReason.STOP),
     ("openai_chat", "length", FinishReason.LENGTH),
     ("openai_chat", "content_filter", FinishReason.CONTENT_FILTER),

@@ -8,6 +8,7 @@ import pytest
 
 from chatstream.config import Config, is_loopback, read_config
 from chatstream.errors import ConfigError
+from chatstream.providers import Limits
 
 
 def test_nothing_given_is_the_default_and_keeps_its_data_in_the_home() -> None:
@@ -38,11 +39,28 @@ def test_a_time_may_be_none_at_all_where_that_means_something() -> None:
     assert (config.orphan_after, config.linger, config.keep_runs, config.grace) == (0, 0, 0, 0.5)
 
 
+def test_the_time_limits_of_providers_and_trim_are_options_and_variables() -> None:
+    names = ("connect_timeout", "first_token_timeout", "chunk_timeout", "total_timeout")
+    environ = {f"CHATSTREAM_{name.upper()}": str(number) for number, name in enumerate(names)}
+    config = read_config([], environ | {"CHATSTREAM_TRIM": "1"})
+    assert ([getattr(config, name) for name in names], config.trim) == ([0, 1, 2, 3], True)
+    assert Limits() == Limits(*(getattr(Config(), name) for name in names)), "said once as a default of the library's"
+    assert not read_config([], {"CHATSTREAM_TRIM": "off"}).trim
+    assert read_config(["--trim"], {"CHATSTREAM_TRIM": "no"}).trim
+
+
 def test_an_option_wins_over_its_variable_and_the_variable_over_the_default() -> None:
     environ = {"CHATSTREAM_PORT": "1", "CHATSTREAM_MAX_TURNS": "3", "CHATSTREAM_ALLOWED_HOST": "a.example, b.example"}
     config = read_config(["--port", "2"], environ)
     assert (config.port, config.max_turns, config.allowed_hosts) == (2, 3, ("a.example", "b.example"))
     assert read_config(["--allowed-host=c.example"], environ).allowed_hosts == ("c.example",)
+
+
+def test_tools_of_the_provider_are_parted_by_commas() -> None:
+    environ = {"CHATSTREAM_PROVIDER_TOOLS": "web_search, code_execution,"}
+    assert read_config([], environ).provider_tools == ("web_search", "code_execution")
+    assert read_config(["--provider-tools=web_fetch"], environ).provider_tools == ("web_fetch",)
+    assert read_config(["--provider-tools="], environ).provider_tools == ()
 
 
 def test_the_system_prompt_is_a_text_or_a_file(tmp_path: Path) -> None:
@@ -71,6 +89,12 @@ def test_the_system_prompt_is_a_text_or_a_file(tmp_path: Path) -> None:
         (["--linger=-1"], "--linger must be 0 or more"),
         (["--keep-runs", "nan"], "--keep-runs must be 0 or more, not nan"),
         (["--grace", "soon"], "--grace"),
+        (["--provider-tools", "web_search,telepathy"], "web_search, web_fetch, code_execution: not 'telepathy'"),
+        (["--connect-timeout=-1"], "--connect-timeout must be 0 or more, not -1.0"),
+        (["--first-token-timeout", "nan"], "--first-token-timeout must be 0 or more, not nan"),
+        (["--chunk-timeout", "1e99"], "--chunk-timeout must be 1e+09 at most"),
+        (["--total-timeout", "long"], "--total-timeout"),
+        (["--trim=maybe"], "must be yes or no, not 'maybe'"),
     ],
 )
 def test_a_bad_setting_is_named_with_what_it_takes(arguments: list[str], said: str) -> None:

@@ -100,7 +100,7 @@ async def test_a_name_that_no_tool_can_have_is_answered_and_goes_back_as_one_tha
     for sdk in SDKS:
         said, bodies = await play(sdk, [Turn(tools=[Call(name, {})]), Turn(text="Sorry.")], tools=[add])
         assert len(bodies) == 2 and of(said, events.ToolFinished)[0].is_error
-        sent = str(bodies[1]["messages"])
+        sent = str(bodies[1])
         assert ("unknown" if not name else "look_up_") in sent and "there is no tool" in sent
 
 

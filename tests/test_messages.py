@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from typing import Any
 
@@ -16,6 +15,8 @@ from chatstream.messages import (
     MESSAGE_SCHEMA,
     NOT_RUN,
     PART_SCHEMAS,
+    Citation,
+    Image,
     Message,
     Opaque,
     Reasoning,
@@ -23,14 +24,17 @@ from chatstream.messages import (
     ToolCall,
     ToolResult,
     is_answerable,
+    length,
     message_to_json,
     messages_from_json,
     read_arguments,
     sendable,
+    trimmed,
     user,
     without_tools,
 )
-from chatstream.providers import ModelRequest, anthropic, openai_chat
+from chatstream.providers import ModelRequest, anthropic, openai, openai_chat
+from tests.validators import check_anthropic, check_chat, check_responses
 
 HERE, ELSEWHERE = "anthropic:claude-x", "openai-chat:gpt-x"
 
@@ -46,16 +50,26 @@ results = st.builds(ToolResult, ids, st.just("add"), texts, st.booleans())
 reasonings = st.builds(
     Reasoning, texts, ids, st.sampled_from(["", "data"]), st.sampled_from([HERE, ELSEWHERE, ""]), st.just("reasoning")
 )
-opaques = st.builds(Opaque, st.sampled_from([HERE, ELSEWHERE]), st.just({"type": "server_tool_use", "id": "s"}))
+origins = st.sampled_from([HERE, ELSEWHERE])
+opaques = st.builds(Opaque, origins, st.just({"type": "server_tool_use", "id": "s"}))
+searches = st.one_of(
+    st.builds(Opaque, origins, st.just({"type": "server_tool_use", "id": "s"}), st.just("s"), input=st.just({})),
+    st.builds(Opaque, origins, st.just({"type": "web_search_tool_result"}), st.just("s"), result=st.just("")),
+)
+cited = st.builds(Text, texts, st.just((Citation("u", "t"),)), st.just({"citations": []}), origins)
+images = st.builds(Image, st.just("image/png"), st.just("iVBORw0KGgo="))
 histories = st.lists(
     st.one_of(
         st.builds(
             Message, st.sampled_from(["system", "user"]), st.lists(st.builds(Text, texts), max_size=2).map(tuple)
         ),
+        st.builds(Message, st.just("user"), st.lists(st.one_of(st.builds(Text, texts), images), max_size=2).map(tuple)),
         st.builds(
             Message,
             st.just("assistant"),
-            st.lists(st.one_of(st.builds(Text, texts), reasonings, calls, opaques), max_size=4).map(tuple),
+            st.lists(st.one_of(st.builds(Text, texts), reasonings, calls, opaques, searches, cited), max_size=4).map(
+                tuple
+            ),
         ),
         st.builds(Message, st.just("tool"), st.lists(results, max_size=3).map(tuple)),
     ),
@@ -63,60 +77,15 @@ histories = st.lists(
 )
 
 
-def check_anthropic(messages: list[dict[str, Any]]) -> None:
-    """Hold a request against the rules of platform.claude.com/docs/en/api/messages."""
-    open_calls: list[str] = []
-    seen: set[str] = set()
-    for number, message in enumerate(messages):
-        content = message["content"]
-        assert content, "no empty content"
-        assert message["role"] == ("user" if number % 2 == 0 else "assistant")
-        answered = [block["tool_use_id"] for block in content if block["type"] == "tool_result"]
-        assert answered == open_calls, "each call has its result in the next message, and no result is without a call"
-        if answered:
-            assert all(block["type"] == "tool_result" for block in content[: len(answered)]), "results come first"
-        open_calls = [block["id"] for block in content if block["type"] == "tool_use"]
-        assert len(set(open_calls)) == len(open_calls) and not seen & set(open_calls) and "" not in open_calls
-        seen |= set(open_calls)
-        for block in content:
-            assert block["type"] != "text" or block["text"].strip()
-            assert block["type"] != "tool_result" or block["content"].strip()
-            assert block["type"] != "thinking" or block["signature"]
-            assert block["type"] != "tool_use" or isinstance(block["input"], dict)
-            assert block["type"] != "tool_use" or re.fullmatch("[A-Za-z0-9_-]{1,64}", block["name"])
-            assert block["type"] != "tool_use" or re.fullmatch("[A-Za-z0-9_-]+", block["id"])
-    assert not open_calls
-    assert messages[-1]["role"] == "user" or messages[-1]["content"][-1]["type"] == "server_tool_use"
-
-
-def check_openai(messages: list[dict[str, Any]]) -> None:
-    """Hold a request against the rules of platform.openai.com/docs/api-reference/chat."""
-    open_calls: list[str] = []
-    seen: set[str] = set()
-    for message in messages:
-        if message["role"] == "tool":
-            assert message["tool_call_id"] == open_calls.pop(0) and message["content"]
-            continue
-        assert open_calls == [], "results follow their calls at once, in order"
-        open_calls = [call["id"] for call in message.get("tool_calls", ())]
-        assert len(set(open_calls)) == len(open_calls) and not seen & set(open_calls) and "" not in open_calls
-        seen |= set(open_calls)
-        assert message["content"] or open_calls, "no empty content"
-        for call in message.get("tool_calls", ()):
-            assert re.fullmatch("[A-Za-z0-9_-]{1,64}", call["function"]["name"])
-            assert len(call["id"]) <= 40
-            assert isinstance(orjson.loads(call["function"]["arguments"]), dict)
-    assert open_calls == []
-
-
 @given(histories)
-def test_from_any_history_the_next_request_is_valid_for_both_apis(history: list[Message]) -> None:
+def test_from_any_history_the_next_request_is_valid_for_all_three_apis(history: list[Message]) -> None:
     if not is_answerable(history):
         return  # nothing to send: the server refuses it before it asks
     request = ModelRequest("claude-x", history)
     check_anthropic(anthropic.build_request(request, "anthropic")["messages"])
     request = ModelRequest("gpt-x", history)
-    check_openai(openai_chat.build_request(request, "openai-chat", compatible=False)["messages"])
+    check_chat(openai_chat.build_request(request, "openai-chat", compatible=False)["messages"])
+    check_responses(openai.build_request(request, "openai", compatible=False)["input"])
 
 
 @given(histories)
@@ -144,6 +113,28 @@ def test_a_model_without_tools_is_sent_none(history: list[Message]) -> None:
     told = without_tools(history)
     assert not [part for message in told for part in message.parts if isinstance(part, ToolCall | ToolResult)]
     assert all(message.role != "tool" for message in told)
+
+
+@given(histories, st.integers(-10, 3000))
+def test_a_trimmed_history_is_the_end_of_it_and_its_pairs_stay_whole(history: list[Message], most: int) -> None:
+    fit = sendable(history, HERE)
+    rest = trimmed(fit, most)
+    assert rest == fit[len(fit) - len(rest) :]
+    assert sendable(rest, HERE) == rest, "nothing has to be mended: no result lost its call, and a question is first"
+    questions = [message.role for message in rest].count("user")
+    assert questions == 1 or length(rest) <= most or rest == fit == []
+    if length(fit) <= most or [message.role for message in fit].count("user") == 1:
+        assert rest == fit, "no more is left out than it takes, and never the last question"
+
+
+@given(histories, st.integers(-10, 3000))
+def test_of_any_history_that_is_trimmed_system_messages_and_the_last_question_stay(
+    history: list[Message], most: int
+) -> None:
+    rest = trimmed(history, most)
+    assert [each for each in rest if each.role == "system"] == [each for each in history if each.role == "system"]
+    assert [each for each in rest if each.role == "user"][-1:] == [each for each in history if each.role == "user"][-1:]
+    assert all(message in history for message in rest)
 
 
 def test_a_compatible_server_gets_its_own_ids_back() -> None:
@@ -222,6 +213,10 @@ CASES: dict[str, tuple[list[Message], list[Message]]] = {
             Message("tool", (ToolResult("a", "add", "2"),)),
             Message("assistant", (FOUND,)),
         ],
+    ),
+    "a provider's own tool that waits for ours": (
+        [user("Hi"), Message("assistant", (SEARCH, CALL)), Message("tool", (ToolResult("a", "add", "2"),))],
+        [user("Hi"), Message("assistant", (SEARCH, CALL)), Message("tool", (ToolResult("a", "add", "2"),))],
     ),
     "an answer to nothing, and what belongs to another model": (
         [user("Hi"), Message("assistant", (FOUND, Text("Hm", extra={"citations": []}, origin=ELSEWHERE))), user("So?")],

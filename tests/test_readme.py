@@ -7,11 +7,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from chatstream.config import read_config
 from chatstream.tools import load_tools
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
-TOOL, LIBRARY = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+TOOL, LIBRARY, TESTING = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+
+pytest_plugins = ["pytester"]
 
 
 def test_the_tools_file_loads(tmp_path: Path) -> None:
@@ -30,9 +34,15 @@ def test_the_library_example_runs() -> None:
     assert "scripted demo" in done.stdout and "RunFinished" in done.stdout
 
 
+def test_the_example_of_a_test_passes(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(TESTING)
+    result = pytester.runpytest_inprocess("-o", "asyncio_mode=auto", "-p", "no:cacheprovider", "-W", "ignore")
+    result.assert_outcomes(passed=1)
+
+
 def test_every_option_is_told_and_exists() -> None:
     told = set(re.findall(r"`(--[a-z-]+)`", README.partition("## Options")[2].partition("## Safety")[0]))
     known = set(
-        re.findall(r'^    \("([a-z-]+)"', Path(sys.modules[read_config.__module__].__file__ or "").read_text(), re.M)
+        re.findall(r'^    \(\s*"([a-z-]+)"', Path(sys.modules[read_config.__module__].__file__ or "").read_text(), re.M)
     )
     assert told == {f"--{name}" for name in known}

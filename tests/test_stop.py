@@ -13,14 +13,14 @@ from chatstream.agent import Loop
 from chatstream.calls import Answer
 from chatstream.events import ApprovalRequested, Event, Grammar, Notice, RunFinished, RunStarted, TextDelta, ToolStarted
 from chatstream.messages import INTERRUPTED, Text, ToolCall, ToolResult
-from chatstream.providers import ModelRequest, anthropic, openai_chat
+from chatstream.providers import ModelRequest, anthropic, openai, openai_chat
 from chatstream.providers.scripted import Scripted
 from chatstream.testing import Call, FakeProvider, Turn
 from chatstream.tools import caller_tool
 from chatstream.turn import Remains
 
-from .runs import SETTINGS, add, of
-from .test_messages import check_anthropic, check_openai
+from .runs import SDKS, SETTINGS, add, of
+from .validators import check_anthropic, check_chat, check_responses
 
 QUESTION = [user("Hi")]
 SETTINGS_THAT_WAIT = Settings(retry=Retry(first=60.0, longest=60.0))
@@ -80,14 +80,15 @@ class Rig:
 
 
 def check(said: Sequence[Event], history: Sequence[Message] = QUESTION) -> None:
-    """Hold a run against the grammar, and what it leaves against the rules of both APIs."""
+    """Hold a run against the grammar, and what it leaves against the rules of every API."""
     grammar = Grammar()
     for event in said:
         grammar.check(event)
     assert grammar.state == "after"
     left = [*history, *said[-1].messages]  # type: ignore[union-attr]
     check_anthropic(anthropic.build_request(ModelRequest("claude-x", left), "anthropic")["messages"])
-    check_openai(openai_chat.build_request(ModelRequest("gpt-x", left), "openai-chat", compatible=False)["messages"])
+    check_chat(openai_chat.build_request(ModelRequest("gpt-x", left), "openai-chat", compatible=False)["messages"])
+    check_responses(openai.build_request(ModelRequest("gpt-x", left), "openai", compatible=False)["input"])
 
 
 def text_of(said: Sequence[Event]) -> str:
@@ -195,7 +196,7 @@ async def test_a_tool_of_the_callers_own_waits_for_its_result_whatever_its_argum
     assert asked.by_caller and said[-1].outcome == Outcome.PAUSED  # type: ignore[union-attr]
 
 
-@pytest.mark.parametrize("sdk", ["anthropic", "openai_chat"])
+@pytest.mark.parametrize("sdk", SDKS)
 async def test_a_stop_before_the_next_try_asks_no_more(sdk: str) -> None:
     async with FakeProvider([Turn(status=529), Turn(text="never")]) as fake, getattr(fake, sdk)() as provider:
         waiting = asyncio.Event()
@@ -216,7 +217,7 @@ async def test_a_stop_before_the_next_try_asks_no_more(sdk: str) -> None:
         assert said[-1].outcome == Outcome.STOPPED and said[-1].usage.input_tokens == 0  # type: ignore[union-attr]
 
 
-@pytest.mark.parametrize("sdk", ["anthropic", "openai_chat"])
+@pytest.mark.parametrize("sdk", SDKS)
 async def test_a_stopped_answer_counts_what_was_asked_and_said(sdk: str) -> None:
     turn = Turn(text="word " * 100, tools=[Call("add", {"a": 1, "b": 2}, "x")], delay=0.01, write=40)
     async with FakeProvider([turn]) as fake, getattr(fake, sdk)() as provider:

@@ -13,12 +13,23 @@ import re
 
 from .. import errors
 from .anthropic import Anthropic
-from .base import EFFORTS, Effort, ModelInfo, ModelRequest, Provider
+from .base import EFFORTS, Effort, Limits, ModelInfo, ModelRequest, Provider
 from .local import Local
-from .openai_chat import OpenAI, OpenAIChat
+from .openai import OpenAI
+from .openai_chat import OpenAIChat
 from .scripted import Scripted
 
-__all__ = ["EFFORTS", "PROVIDERS", "Effort", "ModelInfo", "ModelRequest", "Models", "Provider", "get_provider"]
+__all__ = [
+    "EFFORTS",
+    "PROVIDERS",
+    "Effort",
+    "Limits",
+    "ModelInfo",
+    "ModelRequest",
+    "Models",
+    "Provider",
+    "get_provider",
+]
 
 PROVIDERS: dict[str, type[Provider]] = {
     provider.name: provider for provider in (Anthropic, OpenAI, OpenAIChat, Local, Scripted)
@@ -82,6 +93,11 @@ class Models:
             names = ", ".join(f"{each.provider}:{each.name}" for each in self.offered() if not each.reason)
             raise errors.NotFound(f"unknown model {name!r}: this server offers {names}")
         return provider, model
+
+    @property
+    def secrets(self) -> set[str]:
+        """The keys of all of them."""
+        return {secret for provider in self._providers.values() for secret in provider.secrets}
 
     def offered(self) -> list[ModelInfo]:
         return [provider.info(name) for provider in self._providers.values() for name in self._names_of(provider)]

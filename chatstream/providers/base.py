@@ -10,36 +10,45 @@ An adapter never retries and keeps nothing between two requests: the agent sees 
 from __future__ import annotations
 
 import asyncio
-import email.utils
 import importlib
 import json
 import os
-import re
-import time
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Protocol, Self
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 import orjson
 
 from .. import errors
-from ..deltas import Batch, Delta, FinishReason, TextDelta
+from ..deltas import Batch, Delta, FinishReason, OpaqueDelta, ReasoningDelta, TextDelta, ToolCallDelta
 from ..messages import Message, user
 from ..sse import Decoder, Frame
 from ..tools import Tool
+from .failures import Told as Told
+from .limits import DEFAULT_LIMITS, Chunks, Watch
+from .limits import Limits as Limits
 
 Effort = Literal["low", "medium", "high"]
 EFFORTS: tuple[Effort, ...] = ("low", "medium", "high")
+
+
+class Tap(Protocol):
+    """Is told what goes over the wire: the `body` that was sent, then each read of the answer, b"" at its end."""
+
+    def sent(self, told: Told, body: dict[str, Any]) -> None: ...
+
+    def read(self, chunk: bytes) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
 class ModelRequest:
     """One request to a model. `effort` and `temperature` are sent where given and where the model takes them.
 
-    `provider_tools` names tools that the provider runs itself (`web_search`). `tap` is handed the bytes of the answer.
+    `provider_tools` names tools that the provider runs itself (`web_search`). `tap` is told what goes over the wire.
+    `limits` says how long it may take.
     """
 
     model: str
@@ -50,7 +59,8 @@ class ModelRequest:
     temperature: float | None = None
     effort: Effort | None = None
     provider_tools: Sequence[str] = ()
-    tap: Callable[[bytes], None] | None = None
+    tap: Tap | None = None
+    limits: Limits = DEFAULT_LIMITS
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,9 +86,11 @@ class ModelInfo:
 class Provider(ABC):
     """A source of models. `name` is the part before the colon in `provider:model`."""
 
-    name: ClassVar[str]
+    name: str
     label: ClassVar[str]
     default_model: str
+    # The names of the tools that it can run itself, for `ModelRequest.provider_tools`.
+    provider_tools: ClassVar[tuple[str, ...]] = ()
     # What it is to ask one that cannot be used.
     unusable: ClassVar[type[errors.ProviderError]] = errors.ModelNotFound
 
@@ -91,6 +103,11 @@ class Provider(ABC):
     def reason(self) -> str:
         """Why it cannot be used on this machine, with the command or variable that mends it; empty where it can."""
         return ""
+
+    @property
+    def secrets(self) -> list[str]:
+        """What must never be written down: its keys."""
+        return []
 
     def info(self, model: str) -> ModelInfo:
         """Say what is known of a model without asking anyone."""
@@ -147,21 +164,23 @@ async def translate(chunks: AsyncIterator[bytes], translator: Translator) -> Asy
     Raises ProviderError for a response that ended before it was complete, whether the connection was lost or not.
     """
     decoder = Decoder()
+    watch = chunks.watch if isinstance(chunks, Chunks) else None
     try:
         async for chunk in chunks:
-            if (frames := decoder.feed(chunk)) and (batch := translator.feed(frames)):
-                yield batch
+            if frames := decoder.feed(chunk):
+                batch = _feed(translator, frames)
+                if watch is not None and (translator.is_complete or not watch.has_said):
+                    watch.note(has_said=any(map(_says_something, batch)), is_complete=translator.is_complete)
+                if batch:
+                    yield batch
         if batch := _feed_rest(translator, decoder.close()):
             yield batch
-    except errors.ProviderError:
+    except errors.ProviderError as error:
         # What one read brought before its error was said before it.
         if batch := translator.batch.take():
             yield batch
-        raise
-    except (KeyError, TypeError, AttributeError, IndexError) as error:
-        raise errors.ProviderMisread(
-            f"{translator.told.label} sent something that its API does not define.", detail=repr(error)
-        ) from error
+        if not (translator.is_complete and isinstance(error, errors.ProviderTimeout)):
+            raise
     except Exception:
         if not translator.is_complete:
             raise
@@ -169,10 +188,31 @@ async def translate(chunks: AsyncIterator[bytes], translator: Translator) -> Asy
         raise translator.told.lost("the stream ended before it said so")
 
 
+def _says_something(delta: Delta) -> bool:
+    """Return whether a delta is of the answer itself, and not about it."""
+    match delta:
+        case TextDelta():
+            return bool(delta.text)
+        case ReasoningDelta():
+            return bool(delta.text or delta.signature or delta.redacted)
+        case _:
+            return isinstance(delta, ToolCallDelta | OpaqueDelta)
+
+
+def _feed(translator: Translator, frames: list[Frame]) -> list[Delta]:
+    """Feed frames; a value of a type that no document promises, wherever it makes trouble, is the provider's error."""
+    try:
+        return translator.feed(frames)
+    except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
+        raise errors.ProviderMisread(
+            f"{translator.told.label} sent something that its API does not define.", detail=repr(error)
+        ) from error
+
+
 def _feed_rest(translator: Translator, frames: list[Frame]) -> list[Delta]:
     """Feed the event that stood at the end without its blank line; where it is not whole, neither is the answer."""
     try:
-        return translator.feed(frames)
+        return _feed(translator, frames)
     except errors.ProviderBroken as error:
         raise translator.told.lost("the stream ended within an event") from error
 
@@ -189,105 +229,11 @@ def read_json(frame: Frame, label: str) -> Any:
     try:
         value = json.loads(frame.data.decode("utf-8", "replace"))
         return orjson.loads(json.dumps(value, ensure_ascii=False).encode("utf-8", "replace"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise errors.ProviderBroken(
             f"{label} sent something that is not JSON, so the answer could not be read to its end.",
             detail=f"{error}: {frame.data[:300]!r}",
         ) from error
-
-
-# --- errors -----------------------------------------------------------------------------------------------------------
-
-_Said = tuple[type[errors.ProviderError], str]
-_BY_STATUS: dict[int, _Said] = {
-    400: (errors.ProviderRefused, "{label} did not accept the request."),
-    401: (errors.ProviderAuth, "{label} refused the API key. Check {keys}."),
-    402: (errors.ProviderForbidden, "The account at {label} has no credit left."),
-    403: (errors.ProviderForbidden, "The key for {label} is not allowed to use {model}."),
-    404: (errors.ModelNotFound, "{label} has no model named {model}."),
-    408: (errors.ProviderTimeout, "{label} took too long to answer."),
-    409: (errors.ProviderBroken, "{label} could not take the request just now."),
-    413: (errors.ProviderTooLarge, "The conversation is larger than {label} accepts in one request."),
-    429: (errors.RateLimited, "{label} is limiting the number of requests. Try again in a moment."),
-    503: (errors.Overloaded, "{label} is overloaded. Try again in a moment."),
-    504: (errors.ProviderTimeout, "{label} took too long to answer."),
-    529: (errors.Overloaded, "{label} is overloaded. Try again in a moment."),
-}
-_FAILED: _Said = (errors.ProviderBroken, "{label} failed to answer (status {status}). Try again in a moment.")
-_REFUSED: _Said = (errors.ProviderRefused, "{label} did not accept the request (status {status}).")
-_OVERFLOW: _Said = (
-    errors.ContextOverflow,
-    "The conversation is longer than {model} can read. Start a new one or shorten it.",
-)
-_NO_CREDIT = _BY_STATUS[402]
-
-# The names that providers give to errors inside a stream whose status was 200, as the status that would have said it.
-_STATUS_BY_NAME = {
-    "invalid_request_error": 400,
-    "authentication_error": 401,
-    "billing_error": 402,
-    "permission_error": 403,
-    "not_found_error": 404,
-    "request_too_large": 413,
-    "rate_limit_error": 429,
-    "rate_limit_exceeded": 429,
-    "api_error": 500,
-    "server_error": 500,
-    "timeout_error": 504,
-    "overloaded_error": 529,
-}
-_TOO_LONG = re.compile(
-    r"prompt is too long|context.?length|maximum context|context.?window|exceeds? the available context|context_size",
-    re.IGNORECASE,
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Told:
-    """Who answered, in the words of the messages above; `keys` names the variables that hold the key."""
-
-    label: str
-    model: str
-    keys: str = ""
-
-    def status_error(self, status: int, body: object, headers: Mapping[str, str] | None = None) -> errors.ProviderError:
-        """Return the error that an answer with this status and body stands for."""
-        said = body if isinstance(body, str) else json.dumps(body, default=str)
-        if status in (400, 413) and _TOO_LONG.search(said):
-            kind, text = _OVERFLOW
-        elif status == 429 and "insufficient_quota" in said:
-            kind, text = _NO_CREDIT
-        else:
-            kind, text = _BY_STATUS.get(status, _FAILED if status >= 500 else _REFUSED)
-        message = text.format(label=self.label, model=self.model, keys=self.keys, status=status)
-        return kind(message, detail=f"status {status}: {said[:2000]}", retry_after=retry_after(headers or {}))
-
-    def stream_error(self, error: object) -> errors.ProviderError:
-        """Return the error that an error object inside a stream stands for."""
-        value = error if isinstance(error, dict) else {"message": error}
-        named = [value.get("code"), value.get("type")]
-        numbers = [int(name) for name in named if isinstance(name, int) or (isinstance(name, str) and name.isdigit())]
-        status = next((_STATUS_BY_NAME[name] for name in named if name in _STATUS_BY_NAME), 500)
-        return self.status_error(numbers[0] if numbers and 400 <= numbers[0] < 600 else status, error)
-
-    def lost(self, detail: object) -> errors.ProviderError:
-        return errors.ProviderUnreachable(
-            f"The connection to {self.label} was lost before the answer was complete.", detail=str(detail)
-        )
-
-
-def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Return the seconds that `retry-after-ms` or `Retry-After` (a number or a date, RFC 9110 10.2.3) ask for."""
-    try:
-        return float(headers["retry-after-ms"]) / 1000
-    except (KeyError, ValueError):
-        pass
-    value = headers.get("retry-after", "")
-    try:
-        return max(float(value), 0.0)
-    except ValueError:
-        date = email.utils.parsedate_tz(value)
-        return None if date is None else max(email.utils.mktime_tz(date) - time.time(), 0.0)
 
 
 # --- the two official SDKs --------------------------------------------------------------------------------------------
@@ -305,9 +251,9 @@ class SdkProvider(Provider):
     client_class: ClassVar[str]
     key_variables: ClassVar[tuple[str, ...]]
     base_variable: ClassVar[str]
-    # Connecting is quick or fails; a model that reasons may be silent for minutes.
-    connect_timeout = 10.0
-    read_timeout = 300.0
+    # The API's own address, which the SDK knows too, and where below it its models are listed.
+    home: ClassVar[str]
+    models_path: ClassVar[str]
 
     def __init__(self, *, api_key: str = "", base_url: str = "", keep_alive: bool = True) -> None:
         self._api_key = api_key
@@ -331,13 +277,18 @@ class SdkProvider(Provider):
         return "" if key or not self.needs_key else f"no key: set {' or '.join(self.key_variables)}"
 
     @property
+    def secrets(self) -> list[str]:
+        given = [self._api_key, *map(os.environ.get, self.key_variables), urlsplit(self.base_url).password]
+        return [secret for secret in given if secret]
+
+    @property
     def needs_key(self) -> bool:
         return True
 
     @property
     def shown(self) -> str:
         """Who answers, for people: the host where it is another server than the API's own."""
-        return urlsplit(self.base_url).netloc or self.label
+        return _host(urlsplit(self.base_url)) or self.label
 
     async def open(self) -> None:
         loop = asyncio.get_running_loop()
@@ -360,32 +311,47 @@ class SdkProvider(Provider):
         return getattr(self._module, self.client_class)(
             **{name: value for name, value in options.items() if value},
             max_retries=0,
-            timeout=httpx2.Timeout(self.read_timeout, connect=self.connect_timeout),
             http_client=self._module.DefaultAioHttpClient(limits=limits),
         )
 
     def told(self, model: str) -> Told:
-        return Told(self.shown, model, " or ".join(self.key_variables))
+        address = urlsplit(self.base_url or self.home)
+        models = f"{address.scheme}://{_host(address)}{address.path.rstrip('/')}{self.models_path}"
+        return Told(self.shown, model, " or ".join(self.key_variables), models)
 
     @asynccontextmanager
-    async def answer(self, method: Any, parameters: dict[str, Any], told: Told) -> AsyncIterator[AsyncIterator[bytes]]:
+    async def answer(
+        self, method: Any, parameters: dict[str, Any], told: Told, request: ModelRequest
+    ) -> AsyncIterator[AsyncIterator[bytes]]:
         """Send a request by the SDK's `method` and hand out the bytes of its answer; leaving closes the socket."""
         # Both are loaded by the SDK, which raises what they raise.
         aiohttp, httpx2 = importlib.import_module("aiohttp"), importlib.import_module("httpx2")
         headers = {} if self._keep_alive else {"Connection": "close"}
+        # Connecting has aiohttp's own limit (`pool` counts the name's look-up in); a limit on reads would set a timer
+        # anew for each of them.
+        connect = request.limits.connect or None
+        timeout = httpx2.Timeout(None, connect=connect, pool=connect)
+        watch = Watch(request.limits, told.label)
         answered = False
+        if request.tap is not None:
+            body = parameters | parameters.get("extra_body", {})
+            request.tap.sent(told, {name: value for name, value in body.items() if name != "extra_body"})
         try:
-            async with method(**parameters, extra_headers=headers) as response:
-                http = response.http_response
-                if "application/json" in http.headers.get("content-type", ""):
-                    raise _not_a_stream(told, await response.read())
+            async with AsyncExitStack() as stack:
+                with watch:
+                    sent = method(**parameters, extra_headers=headers, timeout=timeout)
+                    http = (await stack.enter_async_context(sent)).http_response
+                    if "application/json" in http.headers.get("content-type", ""):
+                        raise _not_a_stream(told, await http.aread())
                 answered = True
-                yield _chunks(http)
+                yield Chunks(_reads(http), watch, None if request.tap is None else request.tap.read)
         except self._module.APIStatusError as error:
             body = error.body if error.body is not None else error.message
             raise told.status_error(error.status_code, body, error.response.headers) from error
         except (self._module.APIConnectionError, httpx2.TransportError, aiohttp.ClientError) as error:
-            raise _connection_error(told, error, answered) from error
+            raise _connection_error(told, error, answered, request.limits) from error
+        finally:
+            watch.close()
 
     async def aclose(self) -> None:
         if self._client is not None and self._loop is asyncio.get_running_loop():
@@ -393,21 +359,24 @@ class SdkProvider(Provider):
         self._client = None
 
 
-def _chunks(http: Any) -> AsyncIterator[bytes]:
-    """Return the bytes of an httpx2 response as they arrive: the read side, for a faster one to take its place.
+def _host(address: SplitResult) -> str:
+    """Return the host and port without the name and password that may stand before them."""
+    return address.netloc.rpartition("@")[2]
+
+
+def _reads(http: Any) -> Callable[[], Awaitable[bytes]]:
+    """Return what reads the bytes of an httpx2 response as they arrive, for a faster read side to take its place.
 
     The SDK's transport keeps aiohttp's response, whose reader gives all that has come at once; through the layers above
     it a read costs about 15 us more (measured). Where it is not found there, or the body is compressed, they are used.
     """
-    answer = getattr(getattr(http.stream, "_stream", None), "_aiohttp_response", None)
-    if answer is None or http.headers.get("content-encoding"):
-        chunks: AsyncIterator[bytes] = http.aiter_bytes()
-    else:
-        chunks = answer.content.iter_any()
-    return chunks
+    answer: Any = getattr(getattr(http.stream, "_stream", None), "_aiohttp_response", None)
+    is_coded = answer is None or http.headers.get("content-encoding")
+    read: Callable[[], Awaitable[bytes]] = (http.aiter_bytes() if is_coded else answer.content.iter_any()).__anext__
+    return read
 
 
-def _connection_error(told: Told, error: Exception, answered: bool) -> errors.ProviderError:
+def _connection_error(told: Told, error: Exception, answered: bool, limits: Limits) -> errors.ProviderError:
     """Return what went wrong below HTTP; the first cause says whether it was a time limit.
 
     The exception itself does not: openai 3.54 calls a refused connection a timeout too (seen).
@@ -418,10 +387,11 @@ def _connection_error(told: Told, error: Exception, answered: bool) -> errors.Pr
         if isinstance(cause, TimeoutError):
             break
     detail = f"{error!r} from {cause!r}"
-    if isinstance(cause, TimeoutError):
-        return errors.ProviderTimeout(f"{told.label} took too long to answer.", detail=detail)
     if answered:
         return told.lost(detail)
+    if isinstance(cause, TimeoutError) and limits.connect:
+        text = f"{told.label} could not be reached within {limits.connect:g} s (--connect-timeout)."
+        return errors.ProviderTimeout(text, detail=detail)
     return errors.ProviderUnreachable(f"{told.label} could not be reached.", detail=detail)
 
 

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from .. import errors
 from ..deltas import Delta
-from ..messages import without_tools
+from ..messages import without_images, without_tools
 from .base import ModelInfo, ModelRequest, Provider, Told
 from .openai_chat import OpenAIChat
 
@@ -84,6 +84,7 @@ class Local(Provider):
     async def stream(self, request: ModelRequest) -> AsyncGenerator[list[Delta]]:
         await self.open()
         assert self._adapter is not None
+        request = replace(request, messages=without_images(request.messages))
         if not self._can_call_tools:
             request = replace(request, tools=(), messages=without_tools(request.messages))
         async with aclosing(self._adapter.stream(request)) as batches:

@@ -6,6 +6,7 @@
     chat           runs: ask, follow, stop, decide
     conversations  what is stored
     page           the files of `web/`
+    replay         a recording in place of the models
 
 `make_app` is the whole server as an aiohttp application, `add_routes` puts it into another one, `serve` runs it.
 """
@@ -42,7 +43,12 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class Server:
-    """What the handlers share: the settings, the models and the tools. Raises ConfigError for a bad one of them."""
+    """What the handlers share: the settings, the models and the tools. Raises ConfigError for a bad one of them.
+
+    `home` is the fragment of the address where the page is to be opened, "" for a new conversation.
+    """
+
+    home = ""
 
     def __init__(self, config: Config, models: Models | None = None, tools: Toolbox | None = None) -> None:
         self.config = config
@@ -175,9 +181,9 @@ def add_routes(
     return server
 
 
-async def serve(config: Config) -> None:
+async def serve(server: Server) -> None:
     """Serve until SIGINT or SIGTERM; raises ConfigError where it cannot start."""
-    server = Server(config)
+    config = server.config
     provider, model = server.models.default
     runner = web.AppRunner(make_app(server), handler_cancellation=True, access_log=None, shutdown_timeout=_SHUT)
     await runner.setup()
@@ -199,7 +205,7 @@ async def serve(config: Config) -> None:
         await asyncio.wait([opening, stopping], return_when=asyncio.FIRST_COMPLETED)
         if opening.done():
             opening.result()
-            _announce(config, runner.addresses[0][1], f"{provider.name}:{model}")
+            _announce(config, runner.addresses[0][1], f"{provider.name}:{model}", server.home)
             # What was imported stays, and timers that were cancelled look like much new: the collector need not walk
             # either again and again (pauses of 190 ms at 350 streams: measured).
             gc.collect()
@@ -240,8 +246,9 @@ async def _open(server: Server) -> None:
         raise errors.ConfigError(error.message) from error
 
 
-def _announce(config: Config, port: int, model: str) -> None:
+def _announce(config: Config, port: int, model: str, home: str) -> None:
     host = {"0.0.0.0": "localhost", "::": "localhost"}.get(config.host, config.host)
     host = f"[{host}]" if ":" in host else host
-    token = f"/#token={quote(config.token, safe='')}" if config.token else ""
-    print(f"chatstream is ready: http://{host}:{port}{token}\n{model} answers; Ctrl-C ends it", flush=True)
+    fragment = "&".join(filter(None, [config.token and f"token={quote(config.token, safe='')}", home]))
+    place = f"/#{fragment}" if fragment else ""
+    print(f"chatstream is ready: http://{host}:{port}{place}\n{model} answers; Ctrl-C ends it", flush=True)

@@ -16,6 +16,7 @@ from ..messages import MESSAGE_SCHEMA, PART_SCHEMAS, USER_CONTENT
 from ..providers import EFFORTS
 from ..tools.base import MAX_OUTPUT
 from ..tools.schema import word
+from .images import check_images
 
 CHAT_REQUEST, TURN_REQUEST, DECISIONS = "chat", "turn", "decisions"
 CONVERSATION, CONVERSATION_CHANGE = "conversation", "conversation_change"
@@ -95,7 +96,8 @@ def _validator(name: str) -> Any:
 async def read_body(request: web.Request, schema: str | Callable[[Any], str], limit: int) -> dict[str, Any]:
     """Return the body of a request as its schema promises it, which may depend on the body's shape.
 
-    Raises UnsupportedMedia, TooLarge (`limit` in bytes) and RequestError, which names the path and what was expected.
+    Raises UnsupportedMedia, TooLarge (`limit` in bytes) and RequestError, which names the path and what was expected;
+    images are looked at too.
     """
     if request.content_type != "application/json":
         met = repr(request.content_type)
@@ -132,6 +134,7 @@ def _parse(data: bytes, schema: str | Callable[[Any], str]) -> dict[str, Any]:
     if problem := explain(schema if isinstance(schema, str) else schema(value), value):
         raise errors.RequestError(problem)
     checked: dict[str, Any] = value
+    check_images(checked)
     return checked
 
 

@@ -132,6 +132,7 @@ def _last_event(run: Run, messages: Sequence[Message]) -> events.Event:
         said.get("providerToolCalls", 0),
     )
     if error := ending.get("error"):
-        return events.RunFailed(error["code"], error["message"], error["retryable"], usage, tuple(messages))
+        details = error.get("details", {})
+        return events.RunFailed(error["code"], error["message"], error["retryable"], usage, tuple(messages), details)
     reason = FinishReason(ending.get("finishReason", FinishReason.OTHER))
     return events.RunFinished(events.Outcome(run.outcome), reason, usage, tuple(messages))

@@ -25,6 +25,7 @@ access = logging.getLogger("chatstream.access")
 
 REQUEST_ID: web.RequestKey[str] = web.RequestKey("request_id", str)
 OWNER: web.RequestKey[str] = web.RequestKey("owner", str)
+LOCAL = "local"  # whoever is let in: there is one owner until there are accounts
 
 CLIENT_GONE = 499  # nginx's word for it, for the access log: nobody reads the answer
 
@@ -64,7 +65,7 @@ class Guard:
         What is public is said by the route and not by the path: an application may be mounted under any prefix.
         """
         request[REQUEST_ID] = new_id("req")
-        request[OWNER] = "local"  # whoever is let in: there is one owner until there are accounts
+        request[OWNER] = LOCAL
         began = time.monotonic()
         status = "gone"
         try:

@@ -10,7 +10,7 @@
     {"type":"citations","citations":[{"url","title"?,"text"?}]}      of the text before it
     {"type":"turn","finishReason","usage"}               {"type":"notice","code","message"}
     {"type":"resync","messages"}                         replace what is shown of this run by these messages
-    {"type":"error","code","message","retryable","requestId","usage","messages"}      ends a run that failed
+    {"type":"error","code","message","retryable","details"?,"requestId","usage","messages"}      ends a run that failed
     {"type":"done","outcome","finishReason","usage","messages"}                       ends every other run
 
 Of a tool that the provider runs itself (its web search, say) there are `tool_start`, `tool_call` and `tool_result` with
@@ -147,6 +147,7 @@ class Encoder:
         messages = [message_to_json(message) for message in event.messages]
         if isinstance(event, events.RunFailed):
             told = {"code": event.code, "message": event.message, "retryable": event.retryable}
+            told |= {"details": event.details} if event.details else {}
             return {"type": "error"} | told | {"requestId": self._request_id, "usage": usage, "messages": messages}
         ended = {"outcome": event.outcome, "finishReason": event.finish_reason}
         return {"type": "done"} | ended | {"usage": usage, "messages": messages}

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from chatstream.testing import Call, FakeProvider, Recorded, Turn
-from tests.test_messages import check_anthropic, check_openai
+from tests.validators import check_anthropic, check_chat
 
 from .rig import (
     APIS,
@@ -69,7 +69,7 @@ def has_results(message: Json) -> bool:
 def check_requests(requests: Sequence[Recorded]) -> None:
     """Hold what a provider was sent against the rules of its API."""
     for request in requests:
-        (check_anthropic if request.path.endswith("/messages") else check_openai)(request.body["messages"])
+        (check_anthropic if request.path.endswith("/messages") else check_chat)(request.body["messages"])
 
 
 @dataclass(slots=True)

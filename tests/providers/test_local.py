@@ -1,4 +1,4 @@
-"""A real model on this machine: inference through both of llama.cpp's addresses, and what happens when it dies."""
+"""A real model on this machine: inference by all three of llama.cpp's APIs, and what happens when it dies."""
 
 from __future__ import annotations
 
@@ -14,9 +14,12 @@ import pytest
 
 from chatstream import Settings, agent, errors, events, run, tool, user
 from chatstream.agent import Retry
+from chatstream.deltas import FinishReason
 from chatstream.events import Event, Grammar
 from chatstream.providers.anthropic import Anthropic
+from chatstream.providers.base import SdkProvider
 from chatstream.providers.local import BUILT_IN, Local
+from chatstream.providers.openai import OpenAI
 from chatstream.providers.openai_chat import OpenAIChat
 from chatstream.tools import Toolbox
 
@@ -59,11 +62,21 @@ async def test_it_answers_by_chat_completions_and_is_sent_no_tools(local: Local)
     assert len(await text_of(run(local, QUESTION, [look], Settings(max_output_tokens=24)))) > 3
 
 
-async def test_it_answers_by_the_messages_api(local: Local) -> None:
-    async with Anthropic(api_key="none", base_url=local.address, keep_alive=False) as provider:
+# What llama.cpp says of an answer that it cut: by /v1/responses, that it is `completed`.
+CUT = {Anthropic: FinishReason.LENGTH, OpenAIChat: FinishReason.LENGTH, OpenAI: FinishReason.STOP}
+
+
+@pytest.mark.parametrize("kind", CUT)
+async def test_it_answers_by_each_of_the_three_apis(local: Local, kind: type[SdkProvider]) -> None:
+    address = local.address if kind is Anthropic else f"{local.address}/v1"
+    async with kind(api_key="none", base_url=address, keep_alive=False) as provider:
         provider.default_model = BUILT_IN
         for _ in range(2):
-            assert len(await text_of(run(provider, QUESTION, (), Settings(max_output_tokens=24)))) > 3
+            said = [event async for event in run(provider, QUESTION, (), Settings(max_output_tokens=12))]
+            ended = said[-1]
+            assert isinstance(ended, events.RunFinished) and len(ended.messages[0].text) > 3
+            assert not ended.usage.estimated and ended.usage.input_tokens > 10
+            assert ended.finish_reason is (CUT[kind] if ended.usage.output_tokens == 12 else FinishReason.STOP)
 
 
 async def test_answers_run_at_once(local: Local) -> None:

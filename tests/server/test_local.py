@@ -37,7 +37,10 @@ async def test_with_no_key_a_real_model_answers(program: Callable[..., Any]) -> 
     frames = await running.ask(ASK)
     check(frames)
     assert frames[0]["model"] == "local:smollm2-135m-instruct"
-    asked_on = [*ASK["messages"], *frames[-1]["messages"], {"role": "user", "content": "One more?"}]
+    # An image that another model was asked about is in nobody's way.
+    image = {"type": "image", "mediaType": "image/gif", "data": "R0lGODlhAQABAIAAAAUEBAAAACwAAAAAAQABAAACAkQBADs="}
+    seen = [{"role": "user", "content": [image]}, {"role": "assistant", "content": "A dot."}]
+    asked_on = [*seen, *ASK["messages"], *frames[-1]["messages"], {"role": "user", "content": "One more?"}]
     check(await running.ask(ASK | {"messages": asked_on}))
 
 

@@ -11,14 +11,13 @@ from chatstream import events
 from chatstream.messages import Citation, Opaque, Text
 from chatstream.sse import Decoder
 from chatstream.wires.native import Encoder
-from tests.situations import GOLDEN, SDKS, SITUATIONS, encode, play
+from tests.situations import CASES, GOLDEN, SITUATIONS, encode, play
 
 
-@pytest.mark.parametrize("sdk", SDKS)
-@pytest.mark.parametrize("name", SITUATIONS)
-async def test_a_situation_has_the_same_frames_as_ever(name: str, sdk: str) -> None:
-    golden = (GOLDEN / f"{name}.{sdk}.sse").read_bytes()
-    assert normal(encode(await play(sdk, SITUATIONS[name]))) == normal(golden)
+@pytest.mark.parametrize("name", CASES)
+async def test_a_situation_has_the_same_frames_as_ever(name: str) -> None:
+    golden = (GOLDEN / f"{name}.sse").read_bytes()
+    assert normal(encode(await play(*CASES[name]))) == normal(golden)
 
 
 def normal(stream: bytes) -> list[dict[str, Any]]:
@@ -33,9 +32,9 @@ def normal(stream: bytes) -> list[dict[str, Any]]:
     return said
 
 
-@pytest.mark.parametrize("name", SITUATIONS)
+@pytest.mark.parametrize("name", CASES)
 async def test_encoding_again_gives_the_same_bytes_and_ids_that_only_rise(name: str) -> None:
-    told = await play("anthropic", SITUATIONS[name])
+    told = await play(*CASES[name])
     first, second = ([Encoder("r").encode(n, event) for n, event in enumerate(told)] for _ in range(2))
     assert first == second
     ids = [int(frame.id) for frame in Decoder().feed(b"".join(first))]
