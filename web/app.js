@@ -23,6 +23,10 @@ const token = takeToken(location, history)
 const elements = {
   form: find("composer", HTMLFormElement),
   input: find("input", HTMLTextAreaElement),
+  attach: find("attach", HTMLButtonElement),
+  files: find("files", HTMLInputElement),
+  thumbs: find("thumbs", HTMLUListElement),
+  note: find("note", HTMLElement),
   send: find("send", HTMLButtonElement),
   stop: find("stop", HTMLButtonElement),
 }
@@ -79,7 +83,7 @@ function start(markdown) {
     void deed(...args)
     return true
   }
-  const send = answering((/** @type {string} */ text) => chat.send(text))
+  const send = answering((/** @type {string} */ text, /** @type {readonly import("./images.js").ImagePart[]} */ images = []) => chat.send(text, images))
   const decide = answering((/** @type {string} */ id, /** @type {"approve" | "deny"} */ decision) => chat.decide(id, decision))
   const draw = createView(find("messages", HTMLElement), { markdown, patch, highlight, announce, decide, deeds: createDeeds(answering) })
   const composer = createComposer(elements, { send, stop: () => void chat.stop() })
@@ -90,7 +94,7 @@ function start(markdown) {
     draw(chat.messages)
     composer.update(chat.isLoading, chat.isOpening)
     if (chat.unsent) composer.giveBack(chat.unsent)
-    chat.unsent = ""
+    chat.unsent = null
     showProblem()
     list()
   })
@@ -119,7 +123,7 @@ function createDeeds(answering) {
     retry: answering(() => chat.retry()),
     continue: answering(() => chat.continue()),
     regenerate: answering((id) => chat.regenerate(id)),
-    edit: answering((id, text) => chat.edit(id, text)),
+    edit: answering((id, text, images) => chat.edit(id, text, images)),
     selectBranch: (/** @type {string} */ id, /** @type {number} */ index) => void chat.selectBranch(id, index),
   }
 }
@@ -222,12 +226,15 @@ async function showModels() {
     chat.model = model.id
     find("demo", HTMLElement).hidden = !model.isDemo
     page.classList.toggle("has-tools", model.tools)
+    elements.attach.title = model.images ? texts.attach : texts.noSight(model.label)
+    elements.attach.setAttribute("aria-disabled", String(!model.images))
   })
 }
 
 find("greeting", HTMLElement).textContent = texts.greeting
 find("demo", HTMLElement).textContent = texts.demo
 elements.input.placeholder = texts.placeholder
+elements.attach.title = texts.attach
 // Nothing else can be asked for before the session is open.
 if (token && !(await openSession(token))) warn(texts.tokenRefused)
 void showModels()

@@ -6,6 +6,7 @@
  *     const chat = createChat({ api: "" })
  *     chat.subscribe(() => draw(chat.messages))
  *     await chat.send("Hello")
+ *     await chat.send("What is this?", [{ type: "image", mediaType: "image/png", data: "(base64)" }])
  *
  * What is sent is shown at once (`turns.js`). A lost connection is no error: `follow.js` takes it up where it was lost.
  * Whoever has a document calls `wake` when its tab wakes.
@@ -13,13 +14,14 @@
 
 import { Patience, createAsk, sleepFor } from "./api.js"
 import { Follower } from "./follow.js"
-import { Shown, canContinue } from "./shown.js"
+import { Shown, canContinue, contentOf, questionOf } from "./shown.js"
 import { reduce } from "./transcript.js"
 import { Tree } from "./tree.js"
 import { Turns, newRun } from "./turns.js"
 
 /** @typedef {import("./api.js").Failure} Failure */
 /** @typedef {import("./api.js").Sleep} Sleep */
+/** @typedef {import("./images.js").ImagePart} ImagePart */
 /** @typedef {import("./shown.js").Message} Message */
 /** @typedef {import("./transcript.js").Transcript} Transcript */
 /** @typedef {import("./transcript.js").WireEvent} WireEvent */
@@ -58,8 +60,8 @@ class Chat {
   isOpening = false
   /** What failed that is no answer: opening, stopping, deciding. @type {Failure | null} */
   problem = null
-  /** A question that could not be asked where it was meant to be. */
-  unsent = ""
+  /** A question that could not be asked where it was meant to be. @type {import("./shown.js").Question | null} */
+  unsent = null
 
   #options
   #ask
@@ -125,17 +127,17 @@ class Chat {
   }
 
   /** Ask a question; the promise resolves when its answer has ended, in whatever way. */
-  /** @param {string} text */
-  async send(text) {
+  /** @param {string} text @param {readonly ImagePart[]} [images] */
+  async send(text, images = []) {
     // What did not reach the server stays beside it.
-    await this.#begin(text, this.#turns.asking(this.#leafId)?.node?.parentId ?? this.#leafId)
+    await this.#begin(contentOf(text, images), this.#turns.asking(this.#leafId)?.node?.parentId ?? this.#leafId)
   }
 
   /** Ask another question in place of this one, which stays as a branch. */
-  /** @param {string} messageId @param {string} text */
-  async edit(messageId, text) {
+  /** @param {string} messageId @param {string} text @param {readonly ImagePart[]} [images] by default those that it has */
+  async edit(messageId, text, images) {
     const message = this.#find(messageId)
-    if (message?.role === "user") await this.#begin(text, message.parentId)
+    if (message?.role === "user") await this.#begin(contentOf(text, images ?? message.images), message.parentId)
   }
 
   /** Ask for another answer; this one stays as a branch. */
@@ -290,10 +292,10 @@ class Chat {
   }
 
   /** Begin a turn below a message: with a question, or without for an answer to what is there. */
-  /** @param {string | null} text @param {string} parentId */
-  async #begin(text, parentId) {
-    if (this.isLoading || this.isOpening || text?.trim() === "") return
-    const { node, run } = this.#turns.begin(this.conversationId, text, parentId, this.model)
+  /** @param {any[] | null} content @param {string} parentId */
+  async #begin(content, parentId) {
+    if (this.isLoading || this.isOpening || content?.length === 0) return
+    const { node, run } = this.#turns.begin(this.conversationId, content, parentId, this.model)
     if (node) this.#tree.add(node)
     this.#tree.set(run)
     this.#leafId = run.parentId ?? ""
@@ -356,8 +358,8 @@ class Chat {
   /** The conversation has changed meanwhile: show how, and give back what was written. */
   /** @param {Live} live @param {Failure} failure */
   #withdraw(live, failure) {
-    const { node } = this.#turns.get(live.run.id) ?? {}
-    this.unsent = node ? node.content[0].text : ""
+    const node = this.#turns.get(live.run.id)?.node ?? null
+    this.unsent = node && questionOf(node)
     this.#turns.drop(live.run.id)
     this.#live = null
     this.#leafId = ""

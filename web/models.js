@@ -3,7 +3,7 @@
 import { make } from "./dom.js"
 import { texts } from "./texts.js"
 
-/** @typedef {{ id: string, label: string, isDemo: boolean, tools: boolean, available: boolean, reason?: string }} Model */
+/** @typedef {{ id: string, label: string, isDemo: boolean, tools: boolean, images: boolean, available: boolean, reason?: string }} Model */
 /** @typedef {{ default: string, models: Model[] }} ModelList */
 
 const KEY = "chatstream.model"

@@ -5,6 +5,7 @@
 
 import { make, setText } from "./dom.js"
 import { createPaint } from "./code.js"
+import { safeLink } from "./links.js"
 import { textOf } from "./tokens.js"
 import { texts } from "./texts.js"
 
@@ -12,6 +13,7 @@ import { texts } from "./texts.js"
 /** @typedef {import("./transcript.js").TextPart} TextPart */
 /** @typedef {import("./transcript.js").ReasoningPart} ReasoningPart */
 /** @typedef {import("./transcript.js").NoticePart} NoticePart */
+/** @typedef {import("./transcript.js").SourcesPart} SourcesPart */
 /** @typedef {import("./transcript.js").ToolPart} ToolPart */
 /** @typedef {import("./tokens.js").Tree} Tree */
 
@@ -34,6 +36,7 @@ export const PARTS = {
   reasoning: createReasoning,
   tool: createTool,
   notice: createNotice,
+  sources: createSources,
 }
 
 /** @param {Tools} tools @returns {PartView} */
@@ -87,6 +90,31 @@ function createNotice() {
   }
 }
 
+/** Where the text before it is from; what stands there is unfolded by a click. */
+/** @returns {PartView} */
+function createSources() {
+  const list = make("ol")
+  const element = make("div", { class: "sources", role: "group", "aria-label": texts.sources }, list)
+  return {
+    element,
+    update(/** @type {SourcesPart} */ { sources }) {
+      // What is there stays: it may be unfolded, or have the focus.
+      list.append(...sources.slice(list.childElementCount).map(source))
+    },
+  }
+}
+
+/** @param {import("./transcript.js").Source} source */
+function source({ url, title, text }) {
+  const link = safeLink(url)
+  const name = title || link?.host || url || texts.document
+  const anchor = link && make("a", { href: link.href, target: "_blank", rel: "noopener noreferrer" }, name)
+  const item = make("li", {}, anchor ?? name)
+  if (link && title) item.append(make("span", { class: "host" }, link.host))
+  if (text) item.append(make("details", {}, make("summary", {}, texts.cited), make("blockquote", {}, text)))
+  return item
+}
+
 /** @param {Tools} tools @returns {PartView} */
 function createTool({ highlight, announce, decide }) {
   const name = make("span", { class: "tool-name" })
@@ -108,7 +136,7 @@ function createTool({ highlight, announce, decide }) {
       const known = state.textContent
       const words = part.state === "waiting" && part.wants === "result" ? texts.toolElsewhere : texts.toolState[part.state]
       element.dataset.state = part.state
-      setText(name, part.name)
+      setText(name, part.isByProvider ? texts.providerTool(part.name) : part.name)
       setText(state, words)
       setText(duration, part.durationMs === null || part.state === "denied" ? "" : texts.duration(part.durationMs))
       input.show(part.inputText !== "" || part.input !== undefined)
@@ -118,8 +146,10 @@ function createTool({ highlight, announce, decide }) {
       result.show(part.result !== "")
       paintResult(part.result, /^\s*[[{]/.test(part.result) ? "json" : "")
       choice.update(part)
+      // What the provider looked up is long, and in the answer.
+      if (!known && part.isByProvider) element.open = false
       if (part.state === "waiting") element.open = true
-      if (known !== words) announce(`${part.name}: ${words}`)
+      if (known !== words) announce(`${name.textContent}: ${words}`)
     },
   }
 }

@@ -4,14 +4,16 @@
  */
 
 /**
- * Take the token out of the address; return it, or "" where there is none.
+ * Take the token out of the address, which keeps the rest; return it, or "" where there is none.
  *
  * @param {Location} location
  * @param {History} history
  */
 export function takeToken(location, history) {
-  const token = new URLSearchParams(location.hash.slice(1)).get("token") ?? ""
-  if (token) history.replaceState(null, "", location.pathname + location.search)
+  const rest = new URLSearchParams(location.hash.slice(1))
+  const token = rest.get("token") ?? ""
+  rest.delete("token")
+  if (token) history.replaceState(null, "", location.pathname + location.search + (String(rest) && `#${rest}`))
   return token
 }
 

@@ -11,7 +11,8 @@ import { EMPTY, eventsOf, reduce } from "./transcript.js"
 /** @typedef {import("./tree.js").Run} Run */
 /** @typedef {import("./transcript.js").Transcript} Transcript */
 /** @typedef {{ index: number, count: number }} Branches which one this is, from 0, of how many beside each other */
-/** @typedef {{ id: string, key: string, role: "user", text: string, parentId: string, branches: Branches }} UserMessage */
+/** @typedef {{ text: string, images: readonly import("./images.js").ImagePart[] }} Question */
+/** @typedef {Question & { id: string, key: string, role: "user", parentId: string, branches: Branches }} UserMessage */
 /**
  * @typedef {object} AssistantMessage
  * @property {string} id the run that began it
@@ -69,7 +70,7 @@ export class Shown {
       // What failed before the reader went on is no branch, and is still there to read.
       this.#attempt(tree, shown, parentId, false)
       const branches = branchesOf(tree, parentId, ({ nodeId }) => nodeId === node.id)
-      shown.push({ id: node.id, key: this.#keyOf(node.id), role: "user", text: textOf(node), parentId, branches })
+      shown.push({ id: node.id, key: this.#keyOf(node.id), role: "user", ...questionOf(node), parentId, branches })
     }
     end()
     this.#attempt(tree, shown, leafId, true)
@@ -138,10 +139,17 @@ function branchesOf(tree, parentId, isIt) {
   return { index: children.findIndex(isIt), count: children.length }
 }
 
-/** @param {Node} node */
-function textOf({ content }) {
-  if (typeof content === "string") return content
-  return content.map((/** @type {any} */ part) => part.text ?? "").join("")
+/** Return the content of a question: images first, which models read best. */
+/** @param {string} text @param {Question["images"]} images */
+export function contentOf(text, images) {
+  return [...images, ...(text.trim() ? [{ type: "text", text }] : [])]
+}
+
+/** @param {{ content: any }} message @returns {Question} */
+export function questionOf({ content }) {
+  if (typeof content === "string") return { text: content, images: [] }
+  const text = content.map((/** @type {any} */ part) => part.text ?? "").join("")
+  return { text, images: content.filter((/** @type {any} */ part) => part.type === "image") }
 }
 
 const CAN_GO_ON = new Set(["stopped", "interrupted", "limit"])

@@ -43,6 +43,21 @@ export const texts = {
   renameLabel: "Title",
   deleteQuestion: /** @param {string} title */ (title) => `Delete \u201c${title}\u201d? This cannot be undone.`,
 
+  attach: "Attach images: PNG, JPEG, WebP or GIF, up to 20. Large ones are made smaller.",
+  drop: "Drop images here",
+  images: "Images",
+  imageNumber: /** @param {number} number @param {number} count */ (number, count) => `Image ${number} of ${count}`,
+  enlarge: /** @param {string} label */ (label) => `Show ${label} large`,
+  remove: /** @param {string} label */ (label) => `Remove ${label}`,
+  removeTitle: "Remove",
+  close: "Close",
+  noSight: /** @param {string} model */ (model) => `${model} cannot take images. Choose another model.`,
+  noImage: /** @param {string} name */ (name) => `${name || "This"} is not a PNG, JPEG, WebP or GIF image.`,
+  brokenImage: /** @param {string} name */ (name) => `${name || "This image"} is broken.`,
+  largeImage: /** @param {string} name */ (name) => `${name || "This image"} is too large, and could not be made smaller.`,
+  tooManyImages: /** @param {number} most */ (most) => `A message takes ${most} images at most.`,
+  tooMuch: "These images are too large together: send some of them with the next message.",
+
   typing: "The assistant is answering",
   copy: "Copy",
   copied: "Copied",
@@ -63,6 +78,11 @@ export const texts = {
   requestId: /** @param {string} id */ (id) => `Request ${id}`,
   tryingAgain: /** @param {string} what @param {number} seconds */ (what, seconds) => `${what}, trying again in ${seconds} s`,
 
+  sources: "Sources",
+  document: "A document",
+  cited: "What it says",
+  /** @param {string} name such as web_search, or web_search_call */
+  providerTool: (name) => `${name.charAt(0).toUpperCase()}${name.slice(1).replace(/_call$/, "").replaceAll("_", " ")} (by the provider)`,
   toolArguments: "Arguments",
   toolProgress: "Progress",
   toolResult: "Result",
@@ -100,12 +120,13 @@ export const texts = {
     context_overflow: "Cut off: the conversation is too long for this model.",
   },
 
-  /** What a stop came to: in how many ms the provider's connection was closed, and what had been written by then. */
-  /** @param {number | null | undefined} closedMs @param {number | null} tokens @param {boolean} isEstimated */
-  stopped: (closedMs, tokens, isEstimated) => {
+  /** What a stop came to: in how many ms the provider's connection was closed, and what had been written and done by then. */
+  /** @param {number | null | undefined} closedMs @param {number | null} tokens @param {boolean} isEstimated @param {number} calls */
+  stopped: (closedMs, tokens, isEstimated, calls) => {
     const closed = closedMs === undefined ? "" : closedMs === null ? "no request to the model was open" : `the model's connection was closed in ${Math.round(closedMs)} ms`
     const written = tokens === null ? "" : `${isEstimated ? "about " : ""}${tokens} token${tokens === 1 ? "" : "s"} written`
-    const facts = [closed, written].filter(Boolean).join(", ")
+    const used = calls ? `${calls} tool call${calls === 1 ? "" : "s"} by the provider` : ""
+    const facts = [closed, written, used].filter(Boolean).join(", ")
     return facts ? `Stopped: ${facts}.` : "Stopped."
   },
 

@@ -1,7 +1,7 @@
 /**
  * Folds the events of one run into what the reader sees of it: `transcript = reduce(transcript, event)`.
  *
- *     run = start (reasoning | text | tool | approval | turn | notice)* (done | error)
+ *     run = start (reasoning | text | citations | tool | approval | turn | notice)* (done | error)
  *
  * A transcript is a value: an event makes a new one and shares with the old what did not change, so a view can compare
  * parts by identity. An event of an unknown type leaves it as it is. There is no clock here: `chat.js` stamps the
@@ -17,6 +17,8 @@
  * @typedef {{ kind: "text", text: string, isOpen: boolean }} TextPart
  * @typedef {{ kind: "reasoning", text: string, isOpen: boolean, startedAt: number, endedAt: number }} ReasoningPart
  * @typedef {{ kind: "notice", code: string, message: string, isOpen: false }} NoticePart
+ * @typedef {{ url: string, title?: string, text?: string }} Source `text` is what stands there
+ * @typedef {{ kind: "sources", sources: Source[], isOpen: false }} SourcesPart of the text before it
  * @typedef {"running" | "waiting" | "approved" | "done" | "failed" | "denied" | "stopped"} ToolState
  * @typedef {"" | "approve" | "deny" | "result"} Decision
  * @typedef {object} ToolPart
@@ -32,8 +34,9 @@
  * @property {string} wants what the run waits for: "decision", or "result" where somebody else runs the tool
  * @property {Decision} decision
  * @property {boolean} isSending whether a decision is on its way to the server
+ * @property {boolean} isByProvider whether the provider runs it, and not we
  * @property {boolean} isOpen
- * @typedef {TextPart | ReasoningPart | NoticePart | ToolPart} Part
+ * @typedef {TextPart | ReasoningPart | NoticePart | SourcesPart | ToolPart} Part
  */
 
 /** @typedef {{ code: string, message: string, retryable: boolean, requestId?: string }} Failure */
@@ -86,12 +89,15 @@ export function reduce(transcript, event) {
 }
 
 /**
- * Return the text of the answer, as it is copied.
+ * Return the text of the answer with its sources, as it is copied.
  *
  * @param {Transcript} transcript
  */
 export function answerText(transcript) {
-  return transcript.parts.flatMap((part) => (part.kind === "text" ? [part.text] : [])).join("\n\n")
+  return transcript.parts.flatMap((part) => {
+    if (part.kind === "sources") return [part.sources.map(({ url, title }) => `- ${[title, url].filter(Boolean).join(": ")}`).join("\n")]
+    return part.kind === "text" ? [part.text] : []
+  }).join("\n\n")
 }
 
 /** @type {Record<string, (transcript: Transcript, event: WireEvent) => Transcript>} */
@@ -105,6 +111,16 @@ const ACTIONS = {
   }),
   text: (transcript, event) => append(transcript, event, "text"),
   reasoning: (transcript, event) => append(transcript, event, "reasoning"),
+  citations: (transcript, event) => {
+    const index = transcript.parts.findLastIndex(({ kind }) => kind === "text") + 1
+    const known = transcript.parts[index]
+    /** @type {Source[]} */
+    const sources = known?.kind === "sources" ? [...known.sources] : []
+    for (const source of event.citations) {
+      if (!sources.some(({ url, title }) => url === source.url && (url || title === source.title))) sources.push(source)
+    }
+    return { ...transcript, parts: transcript.parts.toSpliced(index, Number(known?.kind === "sources"), { kind: "sources", sources, isOpen: false }) }
+  },
 
   tool_start: (transcript, event) => withTool(transcript, event, () => ({})),
   tool_input: (transcript, event) =>
@@ -126,7 +142,8 @@ const ACTIONS = {
   tool_progress: (transcript, event) =>
     withTool(transcript, event, ({ progress }) => ({ state: "running", progress: [...progress, textOf(event.content)] })),
   tool_result: (transcript, event) =>
-    withTool(transcript, event, ({ decision }) => ({
+    withTool(transcript, event, ({ decision, input }) => ({
+      input: event.input ?? input,
       state: decision === "deny" ? "denied" : event.isError ? "failed" : "done",
       result: textOf(event.result),
       durationMs: event.durationMs ?? null,
@@ -205,17 +222,23 @@ function eventsIn({ content }) {
 
 /** @type {Record<string, (part: any) => WireEvent[]>} */
 const STORED = {
-  text: ({ text }) => [{ type: "text", content: text }],
+  text: ({ text, citations }) => [{ type: "text", content: text }, ...(citations ? [{ type: "citations", citations }] : [])],
   reasoning: ({ text }) => [{ type: "reasoning", content: text }],
   tool_call: ({ id, name, input, arguments: text }) => [
     { type: "tool_start", toolCallId: id, toolName: name },
     { type: "tool_call", toolCallId: id, toolName: name, input: input ?? text },
   ],
   tool_result: (part) => [{ ...part, type: "tool_result" }],
+  opaque: ({ toolCallId = "", toolName, input, result, isError }) => {
+    const tool = { toolCallId, toolName, input, result, isError, providerExecuted: true }
+    if (!toolName) return []
+    const what = { ...tool, type: result === undefined ? "tool_call" : "tool_result" }
+    return input === undefined && result !== undefined ? [what] : [{ ...tool, type: "tool_start" }, what]
+  },
 }
 
 /**
- * Add to the open part of that kind, or begin one. A notice between two deltas does not cut a sentence in two.
+ * Add to the open part of that kind, or begin one. A notice or a source between two deltas does not cut a sentence in two.
  *
  * @param {Transcript} transcript
  * @param {WireEvent} event
@@ -225,7 +248,7 @@ const STORED = {
 function append(transcript, event, kind) {
   const content = textOf(event.content)
   if (content === "") return transcript
-  const index = transcript.parts.findLastIndex((part) => part.kind !== "notice")
+  const index = transcript.parts.findLastIndex(({ kind }) => kind !== "notice" && kind !== "sources")
   const last = transcript.parts[index]
   if (last?.kind === kind && last.isOpen) {
     return { ...transcript, parts: transcript.parts.with(index, { ...last, text: last.text + content }) }
@@ -268,6 +291,7 @@ function withTool(transcript, event, change) {
     wants: "",
     decision: "",
     isSending: false,
+    isByProvider: Boolean(event.providerExecuted),
     isOpen: true,
   }
   return { ...closed, parts: [...closed.parts, { ...tool, ...change(tool) }] }

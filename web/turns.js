@@ -30,12 +30,11 @@ export class Turns {
     this.#around = around
   }
 
-  /** @param {string} conversationId "" where it is still to be made @param {string | null} text @param {string} parentId @param {string} model */
-  begin(conversationId, text, parentId, model) {
+  /** @param {string} conversationId "" where it is still to be made @param {any[] | null} content of the question @param {string} parentId @param {string} model */
+  begin(conversationId, content, parentId, model) {
     const id = mintId()
     const createdAt = new Date(this.#around.now()).toISOString()
-    const content = [{ type: "text", text }]
-    const node = text === null ? null : { id: `question-${id}`, parentId, role: "user", content, runId: null, createdAt }
+    const node = content && { id: `question-${id}`, parentId, role: "user", content, runId: null, createdAt }
     const turn = { node, run: newRun(`answer-${id}`, node?.id ?? parentId, model), body: "", conversationId }
     this.#open.set(turn.run.id, turn)
     return turn

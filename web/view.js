@@ -7,6 +7,7 @@ import { createEditor } from "./editor.js"
 import { make, setText } from "./dom.js"
 import { copyButton } from "./copy.js"
 import { PARTS } from "./parts.js"
+import { showThumbs } from "./thumbs.js"
 import { canContinue } from "./shown.js"
 import { answerText } from "./transcript.js"
 import { texts } from "./texts.js"
@@ -21,7 +22,7 @@ import { texts } from "./texts.js"
  * @property {() => void} retry
  * @property {() => void} continue
  * @property {(messageId: string) => void} regenerate
- * @property {(messageId: string, text: string) => boolean} edit
+ * @property {(messageId: string, text: string, images: import("./shown.js").Question["images"]) => boolean} edit
  * @property {(messageId: string, index: number) => void} selectBranch
  */
 /** @typedef {import("./parts.js").Tools & { deeds: Deeds }} Tools */
@@ -88,16 +89,20 @@ function createQuestion({ deeds }) {
   /** @type {UserMessage} */
   let message
   const text = make("div", { class: "bubble" })
-  const edit = quiet(texts.edit, "change edit", () => editor.open(message.text))
+  const thumbs = make("ul", { class: "thumbs", "aria-label": texts.images })
+  const edit = quiet(texts.edit, "change edit", () => editor.open(message))
   const branches = createBranches((index) => deeds.selectBranch(message.id, index))
   const foot = make("div", { class: "foot" }, branches.element, edit)
-  const said = make("div", { class: "said" }, text, foot)
+  const said = make("div", { class: "said" }, thumbs, text, foot)
   const element = make("article", { class: "message user" }, make("h2", { class: "offscreen" }, texts.you), said)
-  const editor = createEditor(said, edit, (changed) => deeds.edit(message.id, changed))
+  const editor = createEditor(said, edit, (changed, images) => deeds.edit(message.id, changed, images))
   return {
     element,
     update(newMessage) {
+      // A question stays as it was asked.
+      if (!message) showThumbs(thumbs, newMessage.images)
       message = newMessage
+      text.hidden = message.text === ""
       setText(text, message.text)
       branches.update(message.branches)
     },
@@ -230,7 +235,7 @@ function endingOf({ status, outcome, finishReason, usage, receipt, parts }) {
   if (status !== "done") return ""
   if (outcome === "stopped") {
     const spent = receipt?.usage ?? usage
-    return texts.stopped(receipt?.upstreamClosedMs, spent?.outputTokens ?? null, Boolean(spent?.estimated ?? receipt?.estimated))
+    return texts.stopped(receipt?.upstreamClosedMs, spent?.outputTokens ?? null, Boolean(spent?.estimated ?? receipt?.estimated), spent?.providerToolCalls ?? 0)
   }
   if (outcome === "paused" && !parts.some((part) => part.kind === "tool" && part.state === "waiting")) return ""
   return texts.endings[outcome] ?? texts.endings[finishReason] ?? ""

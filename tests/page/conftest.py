@@ -101,14 +101,15 @@ def browser() -> Iterator[Browser]:
 class Program:
     """The server as a process of its own; it can be killed, and started again where it was."""
 
-    def __init__(self, options: list[str]) -> None:
+    def __init__(self, options: list[str], *command: str) -> None:
         self._options = options
+        self._command = command
         self.address = ""
         self.start()
 
     def start(self) -> None:
         port = re.findall(r":(\d+)", self.address) or ["0"]
-        command = [sys.executable, "-m", "chatstream", "--port", port[0], *self._options]
+        command = [sys.executable, "-m", "chatstream", *self._command, "--port", port[0], *self._options]
         self._process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         assert self._process.stdout
         lines = []
@@ -124,6 +125,8 @@ class Program:
         self._process.communicate()
 
     def end(self) -> None:
+        if self._process.returncode is not None:
+            return
         self._process.terminate()
         # Reading to its end also lets the server write its last lines.
         self._process.communicate()

@@ -133,7 +133,7 @@ test("a conflict shows what is there and gives back what was written", async () 
   server.refuse = (_, path) => (path === "/api/chat" ? refusal(409, "conflict", { details: { runId: "r1" } }) : null)
   await chat.send("Mine")
   await settle()
-  assert.deepEqual([chat.unsent, chat.problem.code, chat.isLoading], ["Mine", "conflict", true])
+  assert.deepEqual([chat.unsent.text, chat.problem.code, chat.isLoading], ["Mine", "conflict", true])
   assert.deepEqual(shown(chat), ["> Hi", "Hello|Elsewhere"])
 })
 

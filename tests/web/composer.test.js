@@ -3,7 +3,7 @@
 import assert from "node:assert/strict"
 import { test } from "node:test"
 
-import { sends } from "../../web/composer.js"
+import { pastedFiles, sends } from "../../web/composer.js"
 
 const key = (more) => ({ key: "Enter", shiftKey: false, isComposing: false, keyCode: 13, ...more })
 
@@ -20,4 +20,10 @@ test("Enter that picks a candidate does not send: Chrome and Firefox mark it", (
 
 test("Enter that picks a candidate does not send: Safari has ended the composition before", () => {
   assert.equal(sends(key({ keyCode: 229 })), false)
+})
+
+test("a paste is about files, unless it is text of which there is a picture too", () => {
+  const paste = (...types) => pastedFiles({ types, files: types.includes("Files") ? ["file"] : [] }).length
+  assert.deepEqual([paste("Files"), paste("text/html", "Files"), paste("text/plain", "Files")], [1, 1, 1])
+  assert.deepEqual([paste("text/plain", "text/html", "Files"), paste("text/plain"), pastedFiles(null).length], [0, 0, 0])
 })

@@ -5,7 +5,7 @@ import { readFileSync, readdirSync } from "node:fs"
 import test from "node:test"
 
 import { createParser } from "../../web/sse.js"
-import { EMPTY, answerText, eventsOf, reduce } from "../../web/transcript.js"
+import { EMPTY, eventsOf, reduce } from "../../web/transcript.js"
 
 const FOLDER = new URL("../wires/golden/", import.meta.url)
 const FAILED = ["a_wrong_key", "fails_in_the_middle"]
@@ -29,7 +29,7 @@ for (const name of readdirSync(FOLDER).sort()) {
     assert.ok(transcript.parts.every((part) => !part.isOpen))
     if (!transcript.messages) return
     const texts = transcript.messages.flatMap(({ content }) => content.filter((part) => part.type === "text"))
-    assert.equal(answerText(transcript), texts.map((part) => part.text).join("\n\n"))
+    assert.equal(transcript.parts.map(({ kind, text }) => (kind === "text" ? text : "")).join(""), texts.map((part) => part.text).join(""))
   })
 
   test(`${name} looks the same when it is loaded from what was stored of it`, () => {
@@ -37,7 +37,7 @@ for (const name of readdirSync(FOLDER).sort()) {
     const run = { id: runId, parentId: null, messageId: "m", model, state: "ended", outcome, finishReason, usage, error, approvals: [], createdAt: "" }
     const loaded = eventsOf(run, messages ?? []).reduce(reduce, EMPTY)
     // Notices, progress and times are of the moment.
-    const told = (all) => all.filter(({ kind }) => kind !== "notice").map(({ kind, text, id, name, input, inputText, state, result, isOpen }) => [kind, text, id, name, input ?? inputText, state, result, isOpen])
+    const told = (all) => all.filter(({ kind }) => kind !== "notice").map(({ kind, text, id, name, input, inputText, state, result, isOpen, isByProvider, sources }) => [kind, text, id, name, input ?? inputText, state, result, isOpen, isByProvider, sources])
     assert.deepEqual(told(loaded.parts), told(parts))
     assert.deepEqual([loaded.status, loaded.outcome, loaded.error?.code], [error ? "failed" : "done", outcome, error?.code])
   })

@@ -122,6 +122,41 @@ test("a wait is told until something is heard again, and leaves what was shown",
   assert.equal(reduce(waiting, { type: "connected" }).retry, null)
 })
 
+const search = (type, more) => ({ type, toolCallId: "s", toolName: "web_search", providerExecuted: true, ...more })
+const toolsOf = (parts) => parts.map(({ name, input, state, result, isOpen, isByProvider }) => [name, input, state, result, isOpen, isByProvider])
+
+test("a provider's own tool is one card, also where its result brings the arguments or comes turns later", () => {
+  const turn = { type: "turn", finishReason: "pause" }
+  const called = [START, search("tool_start"), search("tool_call", { input: { q: "x" } }), turn]
+  const found = search("tool_result", { result: "a page", isError: false })
+  const expected = [["web_search", { q: "x" }, "done", "a page", false, true]]
+  assert.deepEqual(toolsOf(fold(...called, text("On I go"), turn, search("tool_start"), found).parts.filter(({ kind }) => kind === "tool")), expected)
+  assert.deepEqual(toolsOf(fold(START, { ...found, input: { q: "x" } }).parts), expected)
+  assert.deepEqual(toolsOf(fold(...called, { type: "done", outcome: "stopped" }).parts), [["web_search", { q: "x" }, "stopped", "", false, true]])
+})
+
+test("a provider's own tool looks the same when it is loaded, its call and result in one part or two", () => {
+  const opaque = (more) => ({ type: "opaque", origin: "a:m", data: {}, toolCallId: "s", toolName: "web_search", ...more })
+  const load = (...parts) => toolsOf(fold(...eventsOf(RUN, [{ role: "assistant", content: parts }])).parts)
+  const [call, result] = [{ input: { q: "x" } }, { result: "a page" }]
+  const expected = [["web_search", { q: "x" }, "done", "a page", false, true]]
+  assert.deepEqual(load(opaque({ ...call, ...result })), expected)
+  assert.deepEqual(load(opaque(call), opaque(result)), expected)
+  assert.deepEqual(load({ type: "opaque", origin: "a:m", data: {} }), [])
+})
+
+test("sources stand once each under their text, which goes on, and are copied with it", () => {
+  const [one, two] = [{ url: "https://a.example/1", title: "One", text: "first" }, { url: "https://b.example/2" }]
+  const cite = (...citations) => ({ type: "citations", citations })
+  const live = fold(START, text("It is"), cite(one), text(" so."), cite(one, two), tool("tool_start", "t"), tool("tool_result", "t"), text("Also"), cite(two))
+  assert.deepEqual(live.parts.map((part) => part.text ?? part.sources ?? part.kind), ["It is so.", [one, two], "tool", "Also", [two]])
+  assert.match(answerText(live), /^It is so\.\n\n- One: https:\/\/a\.example\/1\n- https:\/\/b\.example\/2\n\nAlso/)
+  const said = (content, ...citations) => ({ type: "text", text: content, citations })
+  const loaded = fold(...eventsOf(RUN, [{ role: "assistant", content: [said("It is", one), said(" so.", one, two)] }]))
+  assert.deepEqual(loaded.parts, live.parts.slice(0, 2).map((part) => ({ ...part, isOpen: false })))
+  assert.deepEqual(fold(START, cite(one)).parts.length, 1)
+})
+
 test("the answer's text is that of its text parts", () => {
   assert.equal(answerText(fold(START, { type: "reasoning", content: "no" }, text("a"), tool("tool_start", "t"), text("b"))), "a\n\nb")
 })
