@@ -333,26 +333,32 @@ class Loop:
             except errors.ProviderError as error:
                 if self._turn.visible:
                     raise
-                if mended < _MENDS and (again := self._mend(error)):
-                    mended += 1
+                if mended < _MENDS and (mend := self._mend(error)) is not None:
+                    mended, again = mended + 1, mend
                 elif (wait_for := retry.wait(attempt, error)) is not None:
                     attempt, wait = attempt + 1, wait_for
                     again = f"{error.message.removesuffix(' Try again in a moment.')} Trying again in {wait:.1f} s."
                 else:
                     raise
                 log.warning("%s: a request failed: %s", self.started.run_id, error.for_log)
-                await self.emit([events.Notice(error.code, again)])
+                await self.emit([events.Notice(error.code, again)] if again else [])
             await retry.sleep(wait)
 
-    def _mend(self, error: errors.ProviderError) -> str:
-        """Change what is sent so that it may be accepted; return how, for the reader, empty where it cannot be."""
+    def _mend(self, error: errors.ProviderError) -> str | None:
+        """Change what is sent so that it may be accepted; return how, for the reader, None where it cannot be."""
         if isinstance(error, errors.SignatureRefused) and not self._is_plain:
             self._is_plain = True
             self._sent[:] = without_origin(self._sent)
             return "The provider did not take back what it had signed: the model goes on without its earlier reasoning."
         if isinstance(error, errors.ContextOverflow) and self.settings.trim:
             return self._trim(error)
-        return ""
+        if isinstance(error, errors.OptionRefused) and (option := error.details["option"]) not in self._request.without:
+            # What somebody set is missed, what an adapter asks for by itself is not.
+            was_set = getattr(self._request, option, None) is not None
+            given_up: dict[str, Any] = {option: None} if was_set else {}
+            self._request = replace(self._request, without=self._request.without | {option}, **given_up)
+            return f"{error.message} The model is asked without it." if was_set else ""
+        return None
 
     def _trim(self, error: errors.ContextOverflow) -> str:
         """Leave the oldest turns out of what is sent, and say so; raises ContextOverflow where that does not help."""

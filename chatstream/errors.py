@@ -149,6 +149,10 @@ class ProviderAuth(ProviderError):
     code = "auth"
 
 
+class OptionRefused(ProviderRefused):
+    """The model does not take `details["option"]` of a `ModelRequest`; without it the same request may do."""
+
+
 class SignatureRefused(ProviderRefused):
     """What the provider signed or encrypted itself, such as reasoning, it does not take back; without it it may."""
 

@@ -36,6 +36,48 @@ def ending(said: list[events.Event]) -> Any:
     return said[-1]
 
 
+# --- options ----------------------------------------------------------------------------------------------------------
+
+SUMMARY = "Your organization must be verified to generate reasoning summaries."
+# What is asked with, how it is refused, and whether the reader misses something when it is left out.
+OPTIONS: dict[str, tuple[str, str, Settings, str, bool]] = {
+    "summaries of reasoning": ("openai", "gpt-5", SETTINGS, f"{SUMMARY} Please go to the settings.", False),
+    "adaptive thinking": (
+        "anthropic",
+        "claude-x",
+        SETTINGS,
+        "thinking: adaptive thinking is not supported on this model",
+        False,
+    ),
+    "a temperature": (
+        "openai_chat",
+        "gpt-4",
+        replace(SETTINGS, temperature=0.5),
+        "Unsupported value: 'temperature' does not support 0.5 with this model.",
+        True,
+    ),
+}
+LEFT_OUT = {"openai": '"summary": "auto"', "anthropic": '"thinking"', "openai_chat": '"temperature"'}
+
+
+@pytest.mark.parametrize(("sdk", "model", "settings", "words", "is_missed"), OPTIONS.values(), ids=OPTIONS)
+async def test_an_option_that_a_model_refuses_is_left_out(
+    sdk: str, model: str, settings: Settings, words: str, is_missed: bool
+) -> None:
+    def turn(request: Recorded) -> Turn:
+        if LEFT_OUT[sdk] in json.dumps(request.body):
+            return Turn(status=400, error=words)
+        return Turn(tools=[Call("add", {"a": 1, "b": 2})]) if len(fake.requests) == 2 else Turn(text="Three.")
+
+    async with FakeProvider(turn) as fake:
+        provider = provider_of(sdk, fake)
+        provider.default_model = model
+        said = await follow(provider, [user("1 + 2?")], [add], settings)
+    assert ending(said).outcome is Outcome.COMPLETED
+    assert len(fake.requests) == 3, "once for all turns of the run"
+    assert [bool(notice.message) for notice in of(said, events.Notice)] == [True] * is_missed
+
+
 # --- signatures -------------------------------------------------------------------------------------------------------
 
 

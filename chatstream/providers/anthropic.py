@@ -168,8 +168,8 @@ def _fit_id(call_id: str) -> str:
 
 
 def _thinking(request: ModelRequest, history: Sequence[Message]) -> dict[str, Any]:
-    if not request.model.startswith("claude-"):
-        return {}  # another server's model, which may not know the word
+    if not request.model.startswith("claude-") or "thinking" in request.without:
+        return {}  # the first is another server's model, which may not know the word
     if not _TAKES_BUDGET.match(request.model):
         effort = {"output_config": {"effort": request.effort}} if request.effort else {}
         return {"thinking": {"type": "adaptive", "display": "summarized"}} | effort

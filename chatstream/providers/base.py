@@ -48,7 +48,8 @@ class ModelRequest:
     """One request to a model. `effort` and `temperature` are sent where given and where the model takes them.
 
     `provider_tools` names tools that the provider runs itself (`web_search`). `tap` is told what goes over the wire.
-    `limits` says how long it may take.
+    `limits` says how long it may take. `without` names what the model refused (see `errors.OptionRefused`): `summary`
+    and `thinking` are what an adapter asks for by itself.
     """
 
     model: str
@@ -61,6 +62,7 @@ class ModelRequest:
     provider_tools: Sequence[str] = ()
     tap: Tap | None = None
     limits: Limits = DEFAULT_LIMITS
+    without: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ import re
 import time
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from .. import errors
 
@@ -204,6 +205,14 @@ _STATUS_BY_NAME = {
 _INVALID_NAME = re.compile(r"invalid_|unsupported_|image_|empty_image|failed_to_download")
 # The option that sets a parameter, by what the parameter's name holds.
 _OPTIONS = {"temperature": "--temperature", "effort": "--effort", "thinking": "--effort", "max_": "--max-output-tokens"}
+# What of a request can be left out, by what is said where it is refused. Summaries of reasoning are refused to accounts
+# that OpenAI has not verified (github.com/OpenHands/software-agent-sdk/issues/987).
+_OPTIONAL = {
+    "summary": re.compile(r"reasoning.{0,12}summar", re.IGNORECASE),
+    "temperature": re.compile(r"^temperature\b"),
+    "thinking": re.compile(r"^thinking\b|adaptive thinking", re.IGNORECASE),
+    "effort": re.compile(r"^(reasoning[_.]|output_config\.)?effort\b"),
+}
 _PLAIN_NAME = re.compile(r"[A-Za-z_][\w.\[\]-]{0,60}")
 _NAMED = re.compile(
     r"(?:parameter|argument|value|field)s?:? [`'\"]([\w.\[\]]+)[`'\"]"
@@ -289,6 +298,9 @@ class Told:
         sizes = _sizes(words) if kind is errors.ContextOverflow else {}
         if 0 < sizes.get("used", 0) <= sizes.get("limit", 0):
             text = _NO_ROOM
+        details: dict[str, Any] = dict(sizes)
+        if kind is errors.ProviderRefused and (option := _option(parameter, words)):
+            kind, details = errors.OptionRefused, {"option": option}
         tool = _TOOL_NAME.search(words)
         message = text.format(
             label=self.label,
@@ -302,7 +314,7 @@ class Told:
             sizes=_sizes_text(sizes),
         )
         detail = f"status {status}: {said[:2000]}"
-        return kind(message, detail=detail, retry_after=retry_after(headers or {}), **sizes)
+        return kind(message, detail=detail, retry_after=retry_after(headers or {}), **details)
 
     def stream_error(self, error: object) -> errors.ProviderError:
         """Return the error that an error object inside a stream stands for."""
@@ -362,6 +374,12 @@ def _parameter(body: object, words: str) -> str:
     if not isinstance(named, str) and (found := _NAMED.search(words)):
         named = next(filter(None, found.groups()))
     return named if isinstance(named, str) and _PLAIN_NAME.fullmatch(named) else ""
+
+
+def _option(parameter: str, words: str) -> str:
+    """Return which part of the request was refused that can be left out, empty where none is."""
+    said = f"{parameter}\n{words}"
+    return next((name for name, pattern in _OPTIONAL.items() if pattern.search(said)), "")
 
 
 def _sizes(words: str) -> dict[str, int]:

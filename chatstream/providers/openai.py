@@ -113,7 +113,8 @@ def build_request(request: ModelRequest, provider: str, *, compatible: bool) -> 
     if include := ["reasoning.encrypted_content"] * reasons + include:
         body["include"] = include
     effort = {"effort": request.effort} if request.effort and (reasons or compatible) else {}
-    if reasoning := effort | ({"summary": "auto"} if reasons else {}):
+    summary = {"summary": "auto"} if reasons and "summary" not in request.without else {}
+    if reasoning := effort | summary:
         body["reasoning"] = reasoning
     if request.temperature is not None and not reasons:
         body["temperature"] = request.temperature

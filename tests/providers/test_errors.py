@@ -278,7 +278,7 @@ OTHERS: dict[str, tuple[str, int, object, tuple[type[errors.ProviderError], bool
     ),
     "a parameter that FastAPI does not like": (
         *(CHAT, 422, {"detail": [{"loc": ["body", "temperature"], "msg": "too high", "input": "prompt is too long"}]}),
-        (errors.ProviderRefused, False, "--temperature"),
+        (errors.OptionRefused, False, "--temperature"),
     ),
     "a parameter whose name is no name": (
         *(CHAT, 400, said("no", param="<script>alert(1)</script>")),
