@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import aclosing
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -33,7 +32,7 @@ from ..deltas import (
 from ..messages import Image, Message, Opaque, Part, Reasoning, Text, ToolCall, ToolResult, sendable, system_text
 from ..sse import Frame
 from .anthropic_blocks import Block, call_name, cited, is_call, kept, shown, text, whole
-from .base import ModelInfo, ModelRequest, SdkProvider, finish_reason, read_json, translate
+from .base import ModelInfo, ModelRequest, SdkProvider, Translator, finish_reason, read_json
 from .failures import Told
 
 _FINISH = {
@@ -85,16 +84,11 @@ class Anthropic(SdkProvider):
         label = f"{model} ({self.shown})"
         return ModelInfo(self.name, model, label, images=True, reasoning=True, reason=self.reason)
 
-    async def stream(self, request: ModelRequest) -> AsyncGenerator[list[Delta]]:
-        await self.open()
-        told = self.told(request.model)
-        create = self._client.messages.with_streaming_response.create
-        async with (
-            self.answer(create, build_request(request, self.name), told, request) as chunks,
-            aclosing(translate(chunks, MessagesTranslator(told))) as batches,
-        ):
-            async for batch in batches:
-                yield batch
+    def asking(self, request: ModelRequest) -> tuple[Any, dict[str, Any]]:
+        return self._client.messages.with_streaming_response.create, build_request(request, self.name)
+
+    def translator(self, told: Told) -> Translator:
+        return MessagesTranslator(told)
 
 
 def build_request(request: ModelRequest, provider: str) -> dict[str, Any]:
@@ -257,6 +251,9 @@ class MessagesTranslator:
     def feed(self, frames: list[Frame]) -> list[Delta]:
         batch = self.batch
         for frame in frames:
+            if frame.data.startswith(b"[DONE]"):
+                self._done()
+                continue
             event = read_json(frame, self.told.label)
             kind = event.get("type")
             if kind == "content_block_delta":
@@ -276,8 +273,8 @@ class MessagesTranslator:
                 self._note(event["delta"])
             elif kind == "message_stop":
                 self._end()
-            elif kind == "error":
-                raise self.told.stream_error(event.get("error"))
+            elif kind == "error" or event.get("error") or frame.event == b"error":
+                raise self.told.stream_error(event.get("error") or event)
         return batch.take()
 
     def _begin(self, message: dict[str, Any]) -> None:
@@ -299,6 +296,14 @@ class MessagesTranslator:
             self._has_finished = True
             explanation = text((told.get("stop_details") or {}).get("explanation"))
             self.batch.add(Finish(finish_reason(_FINISH, raw), text(raw), explanation))
+
+    def _done(self) -> None:
+        """End an answer that OpenAI's word for it ends: vLLM and DeepSeek say it after `message_stop`.
+
+        GitHub Copilot says it in its place (github.com/huggingface/tau/pull/692), behind the stop reason.
+        """
+        if self._has_finished and not self.is_complete:
+            self._end()
 
     def _end(self) -> None:
         if self._container is not None:

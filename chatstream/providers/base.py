@@ -222,12 +222,14 @@ def _feed_rest(translator: Translator, frames: list[Frame]) -> list[Delta]:
 def read_json(frame: Frame, label: str) -> Any:
     """Return the value of a frame's data; halves of surrogate pairs and broken UTF-8 become replacement characters.
 
-    Raises ProviderBroken where it is not JSON.
+    What is blank, or a ping in a server's own words, is an object that says nothing. Raises ProviderBroken where
+    anything else is not JSON.
     """
     try:
         return orjson.loads(frame.data)
     except ValueError:
-        pass
+        if not frame.data.strip() or frame.event == b"ping":
+            return {}
     try:
         value = json.loads(frame.data.decode("utf-8", "replace"))
         return orjson.loads(json.dumps(value, ensure_ascii=False).encode("utf-8", "replace"))
@@ -321,6 +323,25 @@ class SdkProvider(Provider):
         models = f"{address.scheme}://{_host(address)}{address.path.rstrip('/')}{self.models_path}"
         return Told(self.shown, model, " or ".join(self.key_variables), models)
 
+    @abstractmethod
+    def asking(self, request: ModelRequest) -> tuple[Any, dict[str, Any]]:
+        """Return the method of the SDK that sends a request, and its arguments."""
+
+    @abstractmethod
+    def translator(self, told: Told) -> Translator:
+        """Return what reads the answer."""
+
+    async def stream(self, request: ModelRequest) -> AsyncGenerator[list[Delta]]:
+        await self.open()
+        told = self.told(request.model)
+        method, parameters = self.asking(request)
+        async with (
+            self.answer(method, parameters, told, request) as chunks,
+            aclosing(translate(chunks, self.translator(told))) as batches,
+        ):
+            async for batch in batches:
+                yield batch
+
     @asynccontextmanager
     async def answer(
         self, method: Any, parameters: dict[str, Any], told: Told, request: ModelRequest
@@ -343,8 +364,8 @@ class SdkProvider(Provider):
                 with watch:
                     sent = method(**parameters, extra_headers=headers, timeout=timeout)
                     http = (await stack.enter_async_context(sent)).http_response
-                    if "application/json" in http.headers.get("content-type", ""):
-                        raise _not_a_stream(told, await http.aread())
+                    if (kind := _kind(http)) in ("application/json", "text/html"):
+                        raise _not_a_stream(told, kind, await http.aread())
                 answered = True
                 yield Chunks(_reads(http), watch, None if request.tap is None else request.tap.read)
         except self._module.APIStatusError as error:
@@ -397,17 +418,26 @@ def _connection_error(told: Told, error: Exception, answered: bool, limits: Limi
     return errors.ProviderUnreachable(f"{told.label} could not be reached.", detail=detail)
 
 
-def _not_a_stream(told: Told, body: bytes) -> errors.ProviderError:
-    """Return the error for an answer of status 200 that is one JSON object: some servers say errors that way."""
+def _kind(http: Any) -> str:
+    return str(http.headers.get("content-type", "")).partition(";")[0].strip().lower()
+
+
+def _not_a_stream(told: Told, kind: str, body: bytes) -> errors.ProviderError:
+    """Return the error for an answer of status 200 that is one JSON object: some servers say errors that way.
+
+    Where it is none, asking again would bring the same, and a whole answer that nobody sees is paid for each time.
+    """
+    detail = body[:2000].decode(errors="replace")
+    if kind == "text/html":
+        text = f"{told.label} answered with a web page, not as an API. Check the address, which often ends in /v1."
+        return errors.ProviderMisread(text, detail=detail)
     try:
         value = orjson.loads(body)
     except ValueError:
         value = None
     if isinstance(value, dict) and "error" in value:
         return told.stream_error(value["error"])
-    return errors.ProviderBroken(
-        f"{told.label} did not stream its answer.", detail=body[:2000].decode(errors="replace")
-    )
+    return errors.ProviderMisread(f"{told.label} did not stream its answer.", detail=detail)
 
 
 def finish_reason(table: Mapping[str, FinishReason], raw: object) -> FinishReason:

@@ -10,8 +10,7 @@ of the arguments (LM Studio), no `event:` lines, `[DONE]` (OpenRouter).
 from __future__ import annotations
 
 import itertools
-from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
-from contextlib import aclosing
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -49,7 +48,7 @@ from ..messages import (
 )
 from ..sse import Frame
 from ..tools import Tool
-from .base import ModelRequest, Told, finish_reason, read_json, translate
+from .base import ModelRequest, Told, Translator, finish_reason, read_json
 from .openai_chat import REASONING_MODEL, OpenAIChat
 from .openai_items import PAID, Item, input_of, is_error, is_output, name_of, result_of, word
 
@@ -74,19 +73,14 @@ class OpenAI(OpenAIChat):
     name = "openai"
     provider_tools = tuple(_PROVIDER_TOOLS)
 
-    async def stream(self, request: ModelRequest) -> AsyncGenerator[list[Delta]]:
-        await self.open()
-        told = self.told(request.model)
-        create = self._client.responses.with_streaming_response.create
+    def asking(self, request: ModelRequest) -> tuple[Any, dict[str, Any]]:
         body = build_request(request, self.name, compatible=bool(self.base_url))
         # As `extra_body` the SDK sends it as it is: see OpenAIChat.
         parameters = {"model": request.model, "input": [], "stream": True, "extra_body": body}
-        async with (
-            self.answer(create, parameters, told, request) as chunks,
-            aclosing(translate(chunks, ResponsesTranslator(told))) as batches,
-        ):
-            async for batch in batches:
-                yield batch
+        return self._client.responses.with_streaming_response.create, parameters
+
+    def translator(self, told: Told) -> Translator:
+        return ResponsesTranslator(told)
 
 
 # --- requests ---------------------------------------------------------------------------------------------------------

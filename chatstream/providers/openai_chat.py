@@ -12,8 +12,7 @@ for them and an option that fills them (vLLM's and SGLang's `--reasoning-parser`
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncGenerator, Iterable
-from contextlib import aclosing
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -47,7 +46,7 @@ from ..messages import (
     system_text,
 )
 from ..sse import Frame
-from .base import ModelInfo, ModelRequest, SdkProvider, Told, finish_reason, read_json, translate
+from .base import ModelInfo, ModelRequest, SdkProvider, Told, Translator, finish_reason, read_json
 
 _FINISH = {
     "": FinishReason.STOP,  # only `[DONE]` said that it was over
@@ -110,20 +109,15 @@ class OpenAIChat(SdkProvider):
         label = f"{model} ({self.shown})"
         return ModelInfo(self.name, model, label, images=images, reasoning=reasons, reason=self.reason)
 
-    async def stream(self, request: ModelRequest) -> AsyncGenerator[list[Delta]]:
-        await self.open()
-        told = self.told(request.model)
-        create = self._client.chat.completions.with_streaming_response.create
+    def asking(self, request: ModelRequest) -> tuple[Any, dict[str, Any]]:
         body = build_request(request, self.name, compatible=bool(self.base_url))
         # What goes as `extra_body` the SDK sends as it is. The rest it walks against its types, every message and tool
         # of it, which was a quarter of a short request's cost (measured) and grows with the conversation.
         parameters = {"model": request.model, "messages": [], "stream": True, "extra_body": body}
-        async with (
-            self.answer(create, parameters, told, request) as chunks,
-            aclosing(translate(chunks, ChatTranslator(told))) as batches,
-        ):
-            async for batch in batches:
-                yield batch
+        return self._client.chat.completions.with_streaming_response.create, parameters
+
+    def translator(self, told: Told) -> Translator:
+        return ChatTranslator(told)
 
 
 def build_request(request: ModelRequest, provider: str, *, compatible: bool) -> dict[str, Any]:
