@@ -104,6 +104,8 @@ class Composer {
   #isOpening = false
   /** @type {readonly ImagePart[]} */
   #images = []
+  /** What is still to be read. @type {File[]} */
+  #files = []
   #isReading = false
   /** Whether it is to be sent as soon as the images are read. */
   #isSent = false
@@ -132,11 +134,15 @@ class Composer {
 
   /** @param {File[]} files */
   async add(files) {
-    if (files.length === 0 || this.#isReading || !this.canAdd()) return
+    if (files.length === 0 || !this.canAdd()) return
+    this.#files.push(...files)
+    if (this.#isReading) return
     this.#isReading = true
-    const problems = this.#images.length + files.length > MAX_IMAGES ? [texts.tooManyImages(MAX_IMAGES)] : []
-    for (const file of files.slice(0, MAX_IMAGES - this.#images.length)) {
-      const image = await readImage(file)
+    const problems = []
+    for (let file = this.#files.shift(); file; file = this.#files.shift()) {
+      const { name } = file
+      // A folder is a file too, until it is read.
+      const image = this.#images.length < MAX_IMAGES ? await readImage(file).catch(() => texts.brokenImage(name)) : texts.tooManyImages(MAX_IMAGES)
       const size = [...this.#images, image].reduce((sum, each) => sum + (typeof each === "string" ? 0 : each.data.length), 0)
       if (typeof image === "string") problems.push(image)
       else if (size > MAX_DATA) problems.push(texts.tooMuch)

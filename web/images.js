@@ -38,7 +38,7 @@ export async function readImage(file) {
   const bitmap = await createImageBitmap(new Blob([bytes], { type: mediaType })).catch(() => null)
   if (!bitmap) return texts.brokenImage(name)
   const side = Math.max(bitmap.width, bitmap.height)
-  const isFit = side <= MAX_SIDE && bytes.length <= MAX_BYTES && !(mediaType === "image/jpeg" && hasExif(bytes))
+  const isFit = side <= MAX_SIDE && bytes.length <= MAX_BYTES && !hasExif(bytes)
   const drawn = isFit ? { mediaType, bytes } : await draw(bitmap, mediaType, Math.min(1, MAX_SIDE / side))
   bitmap.close()
   return drawn ? { type: "image", mediaType: drawn.mediaType, data: toBase64(drawn.bytes) } : texts.largeImage(name)
@@ -53,7 +53,9 @@ export function typeOf(bytes) {
 
 /** @param {Uint8Array} bytes */
 export function hasExif(bytes) {
-  return String.fromCharCode(...bytes.subarray(0, 4096)).includes("Exif\0")
+  const beginning = String.fromCharCode(...bytes.subarray(0, 4096))
+  // A WebP has it at its end, and a flag for it at its beginning, beside that of one that moves.
+  return /Exif\0|eXIf/.test(beginning) || (beginning.startsWith("VP8X", 12) && (bytes[20] & 10) === 8)
 }
 
 /** @param {Uint8Array} bytes */

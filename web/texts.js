@@ -53,7 +53,7 @@ export const texts = {
   close: "Close",
   noSight: /** @param {string} model */ (model) => `${model} cannot take images. Choose another model.`,
   noImage: /** @param {string} name */ (name) => `${name || "This"} is not a PNG, JPEG, WebP or GIF image.`,
-  brokenImage: /** @param {string} name */ (name) => `${name || "This image"} is broken.`,
+  brokenImage: /** @param {string} name */ (name) => `${name || "This image"} cannot be read.`,
   largeImage: /** @param {string} name */ (name) => `${name || "This image"} is too large, and could not be made smaller.`,
   tooManyImages: /** @param {number} most */ (most) => `A message takes ${most} images at most.`,
   tooMuch: "These images are too large together: send some of them with the next message.",

@@ -49,7 +49,7 @@ from ..messages import (
 from ..sse import Frame
 from ..tools import Tool
 from .base import ModelRequest, Told, Translator, finish_reason, read_json
-from .openai_chat import REASONING_MODEL, OpenAIChat
+from .openai_chat import OpenAIChat, is_reasoning_model
 from .openai_items import PAID, Item, input_of, is_error, is_output, name_of, result_of, word
 
 _FINISH = {
@@ -74,7 +74,7 @@ class OpenAI(OpenAIChat):
     provider_tools = tuple(_PROVIDER_TOOLS)
 
     def asking(self, request: ModelRequest) -> tuple[Any, dict[str, Any]]:
-        body = build_request(request, self.name, compatible=bool(self.base_url))
+        body = build_request(request, self.name, compatible=self.is_compatible)
         # As `extra_body` the SDK sends it as it is: see OpenAIChat.
         parameters = {"model": request.model, "input": [], "stream": True, "extra_body": body}
         return self._client.responses.with_streaming_response.create, parameters
@@ -113,11 +113,6 @@ def build_request(request: ModelRequest, provider: str, *, compatible: bool) -> 
     if request.temperature is not None and not reasons:
         body["temperature"] = request.temperature
     return body
-
-
-def is_reasoning_model(name: str) -> bool:
-    """Return whether it is one of OpenAI's models that reason, wherever it runs (`openai/gpt-5`, `openai.gpt-5.6`)."""
-    return bool(REASONING_MODEL.match(name.rpartition("/")[2].removeprefix("openai.")))
 
 
 def _function(tool: Tool) -> Item:
@@ -311,7 +306,7 @@ class ResponsesTranslator:
                     self._speak(event)
             elif handler := self._handlers.get(kind):
                 handler(event)
-            elif event.get("error"):
+            elif event.get("error") or frame.event == b"error":
                 self._fail(event)
         return batch.take()
 

@@ -11,10 +11,12 @@ for them and an option that fills them (vLLM's and SGLang's `--reasoning-parser`
 
 from __future__ import annotations
 
+import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
+from urllib.parse import urlsplit
 
 import orjson
 
@@ -72,6 +74,10 @@ _FAILED = {"error", "network_error", "insufficient_system_resource", "abort"}
 REASONING_MODEL = re.compile(r"o\d|gpt-[5-9](?!.*chat)")
 # Those of OpenAI's own models that take no image: https://platform.openai.com/docs/models
 _BLIND = re.compile(r"gpt-3|gpt-4(?:-\d{4}|-32k|$)|o1-(?:mini|preview)|o3-mini|.*-(?:audio|search)-preview")
+# Mistral's models by their names, what their ids of calls look like, and what they are told to have said when stopped.
+_MISTRAL = re.compile("mi[sx]tral|ministral|magistral|codestral|devstral|pixtral|voxtral", re.IGNORECASE)
+_MISTRAL_ID = re.compile("[A-Za-z0-9]{9}")
+_STOPPED = "(I was stopped here.)"
 _REASONING_FIELDS = ("reasoning_content", "reasoning")
 _DETAILS = "reasoning_details"
 _TEXT, _REASONING = "text", "reasoning"
@@ -95,22 +101,28 @@ class OpenAIChat(SdkProvider):
     models_path = "/models"
 
     @property
+    def is_compatible(self) -> bool:
+        """Whether it is another server than OpenAI's own, whose address may be set too, or a region's of it."""
+        host = urlsplit(self.base_url).hostname or ""
+        return bool(self.base_url) and not f".{host}".endswith(".api.openai.com")
+
+    @property
     def needs_key(self) -> bool:
-        return not self.base_url  # servers of one's own mostly want none
+        return not self.is_compatible  # servers of one's own mostly want none
 
     @property
     def is_default_known(self) -> bool:
-        return not self.base_url or self.default_model != type(self).default_model
+        return not self.is_compatible or self.default_model != type(self).default_model
 
     def info(self, model: str) -> ModelInfo:
         reasons = bool(REASONING_MODEL.match(model))
         # Of another server's models nothing is known: one that cannot see an image says so itself.
-        images = bool(self.base_url) or not _BLIND.match(model)
+        images = self.is_compatible or not _BLIND.match(model)
         label = f"{model} ({self.shown})"
         return ModelInfo(self.name, model, label, images=images, reasoning=reasons, reason=self.reason)
 
     def asking(self, request: ModelRequest) -> tuple[Any, dict[str, Any]]:
-        body = build_request(request, self.name, compatible=bool(self.base_url))
+        body = build_request(request, self.name, compatible=self.is_compatible)
         # What goes as `extra_body` the SDK sends as it is. The rest it walks against its types, every message and tool
         # of it, which was a quarter of a short request's cost (measured) and grows with the conversation.
         parameters = {"model": request.model, "messages": [], "stream": True, "extra_body": body}
@@ -133,11 +145,14 @@ def build_request(request: ModelRequest, provider: str, *, compatible: bool) -> 
         for each in request.messages
     ]
     history = sendable(known, f"{provider}:{request.model}", fit_id)
+    if _MISTRAL.search(request.model):
+        history = _for_mistral(history)
     asked = max((index for index, message in enumerate(history) if message.role == "user"), default=0)
     for index, message in enumerate(history):
         messages.extend(_messages(message, with_reasoning=index > asked))
-    # OpenAI's own servers know `max_tokens` as the older name; many compatible ones know only that.
-    limit = "max_tokens" if compatible else "max_completion_tokens"
+    # OpenAI's own servers know `max_tokens` as the older name; many compatible ones know only that. The models that
+    # reason refuse it, wherever they run: Azure's and a gateway's too (anomalyco/opencode#37964).
+    limit = "max_tokens" if compatible and not is_reasoning_model(request.model) else "max_completion_tokens"
     parameters: dict[str, Any] = {
         "model": request.model,
         "messages": messages,
@@ -158,6 +173,37 @@ def build_request(request: ModelRequest, provider: str, *, compatible: bool) -> 
     if request.temperature is not None and not REASONING_MODEL.match(request.model):
         parameters["temperature"] = request.temperature
     return parameters
+
+
+def is_reasoning_model(name: str) -> bool:
+    """Return whether it is one of OpenAI's models that reason, wherever it runs (`openai/gpt-5`, `openai.gpt-5.6`)."""
+    return bool(REASONING_MODEL.match(name.rpartition("/")[2].removeprefix("openai.")))
+
+
+def _for_mistral(history: Sequence[Message]) -> list[Message]:
+    """Return a history as Mistral's models take it, which refuse two things of it (400), wherever they run.
+
+    A call's id has nine letters and digits, so that another provider's is refused (langchain-ai/langchain#24668), and
+    no question follows results at once, as it does where a run was stopped (zed-industries/zed#31736).
+    """
+
+    def fit(call_id: str) -> str:
+        return call_id if _MISTRAL_ID.fullmatch(call_id) else hashlib.sha256(call_id.encode()).hexdigest()[:9]
+
+    told: list[Message] = []
+    for message in history:
+        if told and told[-1].role == "tool" and message.role == "user":
+            told.append(Message("assistant", (Text(_STOPPED),)))
+        parts = tuple(
+            replace(part, id=fit(part.id))
+            if isinstance(part, ToolCall)
+            else replace(part, tool_call_id=fit(part.tool_call_id))
+            if isinstance(part, ToolResult)
+            else part
+            for part in message.parts
+        )
+        told.append(Message(message.role, parts))
+    return told
 
 
 def _messages(message: Message, *, with_reasoning: bool) -> list[dict[str, Any]]:

@@ -124,6 +124,36 @@ def test_images_are_attached_pasted_and_dropped_and_the_model_is_sent_them(provi
     watched.assert_clean()
 
 
+def test_what_cannot_be_read_holds_nothing_up_and_what_comes_meanwhile_is_not_lost(provide, open_page):
+    fake = provide(Turn(text="Two."))
+    watched = open_page(None, "--model", "anthropic:fake")
+    page = watched.page
+    # A folder that is dropped is a file whose reading fails; the others take until all are dropped.
+    page.evaluate(
+        """async ([type, width]) => {
+        const canvas = Object.assign(document.createElement("canvas"), { width, height: 9 })
+        const blob = await new Promise((resolve) => canvas.toBlob(resolve, type))
+        const read = Blob.prototype.arrayBuffer
+        Blob.prototype.arrayBuffer = async function () {
+            if (this.name === "folder") throw new DOMException("a folder", "NotReadableError")
+            return read.call(this)
+        }
+        for (const name of ["one", "folder", "two"]) {
+            const dataTransfer = new DataTransfer()
+            dataTransfer.items.add(new File([blob], name, { type }))
+            document.body.dispatchEvent(new DragEvent("drop", { bubbles: true, cancelable: true, dataTransfer }))
+        }
+    }""",
+        ["image/png", 9],
+    )
+    expect(page.locator("#thumbs li")).to_have_count(2)
+    expect(page.locator("#note")).to_have_text("folder cannot be read.")
+    page.press("#input", "Enter")
+    watched.wait_until_answered()
+    assert len(images_of(fake, 0)) == 2
+    watched.assert_clean()
+
+
 def test_a_model_that_cannot_see_says_so_before_anything_is_sent(open_page):
     watched = open_page(turns("Hello."))
     page, note = watched.page, watched.page.locator("#note")

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from chatstream.testing import Call, FakeProvider, Recorded, Turn
-from tests.validators import check_anthropic, check_chat
+from tests.validators import check_anthropic, check_chat, check_responses
 
 from .rig import (
     APIS,
@@ -34,6 +34,7 @@ from .rig import (
     contents,
     environment_of,
     run_in,
+    sent,
     text_of,
     turn_of,
     until,
@@ -54,22 +55,23 @@ class Load:
 
     def turn(self, recorded: Recorded) -> Turn:
         pace: dict[str, Any] = {"delay": 0.007, "write": 300} if self.is_slow else {}
-        if has_results(recorded.body["messages"][-1]):
+        if has_results(sent(recorded)[-1]):
             return Turn(text=f"So: {WORDS}", **pace)
         calls = [Call("calculate", {"expression": "6 * 7"}), Call("mark", {})]
         return Turn(reasoning="Let me see.", text=f"First: {WORDS}", tools=calls, **pace)
 
 
 def has_results(message: Json) -> bool:
-    if message["role"] == "tool":
+    if message.get("type") == "function_call_output" or message["role"] == "tool":
         return True
     return isinstance(message["content"], list) and any(part["type"] == "tool_result" for part in message["content"])
 
 
 def check_requests(requests: Sequence[Recorded]) -> None:
     """Hold what a provider was sent against the rules of its API."""
+    checks = {"messages": check_anthropic, "completions": check_chat, "responses": check_responses}
     for request in requests:
-        (check_anthropic if request.path.endswith("/messages") else check_chat)(request.body["messages"])
+        checks[request.path.rpartition("/")[2]](sent(request))
 
 
 @dataclass(slots=True)
@@ -108,7 +110,7 @@ class Proof:
             self.program = Program(self.folder, "--model", "scripted:demo", **environment_of(fake))
             async with self.program:
                 for number in range(count):
-                    self.model = f"{APIS[number % 2]}:fake"
+                    self.model = f"{APIS[number % len(APIS)]}:fake"
                     asked = await self._kill_under_load()
                     await self._restart()
                     await self._check(asked)

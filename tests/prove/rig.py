@@ -16,13 +16,13 @@ from typing import Any, Self
 
 import aiohttp
 
-from chatstream.testing import FakeProvider
+from chatstream.testing import FakeProvider, Recorded
 
 ROOT = Path(__file__).parents[2]
 TOOLS = Path(__file__).parent / "tools.py"
 # What takes this many seconds will never come.
 HANG = 60.0
-APIS = ("anthropic", "openai-chat")
+APIS = ("anthropic", "openai", "openai-chat")
 LOST = (aiohttp.ClientError, ConnectionError)
 
 Json = dict[str, Any]
@@ -137,6 +137,12 @@ class Program:
             await self.end()
             # Its pipe is closed with the loop otherwise, which warns.
             self._process._transport.close()  # type: ignore[attr-defined]
+
+
+def sent(recorded: Recorded) -> list[Json]:
+    """Return the history that a provider was sent."""
+    history: list[Json] = recorded.body.get("messages") or recorded.body["input"]
+    return history
 
 
 def environment_of(fake: FakeProvider | str) -> dict[str, str]:

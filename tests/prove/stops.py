@@ -6,9 +6,9 @@
     tool         it has called two tools, which do not end
     retrying     it was overloaded, and is to be asked again
 
-Each by both APIs, half of the times with nobody watching, and by another client than the one that asked. The clock is
-that of the provider's end of the socket; a connection that is not yet one is gone with its descriptor. Where no request
-is open what counts is the end of the run.
+Each by all three APIs, half of the times with nobody watching, and by another client than the one that asked. The clock
+is that of the provider's end of the socket; a connection that is not yet one is gone with its descriptor. Where no
+request is open what counts is the end of the run.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ from .rig import (
     link,
     percentile,
     run_in,
+    sent,
     spread,
     turn_of,
     until,
@@ -59,7 +60,7 @@ SAID = {"streaming": SPEECH, "tool": "Wait."}
 def turn(recorded: Recorded) -> Turn:
     """Play the phase that the last message names; anything else is answered."""
     # A run that was stopped before it said anything leaves its question beside the next one.
-    said = str(recorded.body["messages"][-1]).rpartition("And now?")[2]
+    said = str(sent(recorded)[-1]).rpartition("And now?")[2]
     return next((PHASES[phase] for phase in PHASES if phase in said), Turn(text="Well."))
 
 

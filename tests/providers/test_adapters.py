@@ -182,6 +182,73 @@ async def test_an_error_inside_the_stream_is_an_error(
         await provider.aclose()
 
 
+# What official SDKs and other clients pass over, and what is behind it counts.
+SAYS_NOTHING = {
+    "a blank event": b"data:\n\n",
+    "a blank ping": b"event: ping\ndata: \n\n",
+    "a ping in words": b"event: ping\ndata: ping\n\n",
+}
+
+
+@pytest.mark.parametrize("nothing", SAYS_NOTHING.values(), ids=SAYS_NOTHING)
+@pytest.mark.parametrize("api", APIS)
+def test_an_event_that_says_nothing_breaks_no_answer(api: str, nothing: bytes) -> None:
+    stream = APIS[api][1](WHOLE)
+    first, _, rest = stream.partition(b"\n\n")
+    whole = message_of(translate(api, stream))
+    assert message_of(translate(api, nothing + first + b"\n\n" + nothing + rest + nothing)) == whole
+
+
+@pytest.mark.parametrize("api", APIS)
+def test_a_last_word_of_another_api_breaks_no_answer(api: str) -> None:
+    stream = APIS[api][1](WHOLE).replace(b"data: [DONE]\n\n", b"")
+    assert message_of(translate(api, stream + b"data: [DONE]\n\n")) == message_of(translate(api, stream))
+
+
+def test_an_answer_with_a_stop_reason_may_end_in_a_word_of_another_api() -> None:
+    stream = messages_stream(WHOLE)
+    at = stream.index(b"event: message_stop")
+    assert message_of(translate("anthropic", stream[:at] + b"data: [DONE]\n\n")).text == WHOLE.text
+    with pytest.raises(errors.ProviderUnreachable):
+        translate("anthropic", stream[: stream.index(b"event: message_delta")] + b"data: [DONE]\n\n")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        b'event: error\ndata: {"error":{"type":"invalid_request_error","message":"prompt is too long: 9 > 8"}}\n\n',
+        b'data: {"error":{"type":"invalid_request_error","message":"prompt is too long: 9 > 8"}}\n\n',
+        b'event: error\ndata: {"message":"prompt is too long: 9 > 8"}\n\n',
+        b'event: error\ndata: {"type":"error","message":"prompt is too long: 9 > 8"}\n\n',
+    ],
+)
+@pytest.mark.parametrize("api", APIS)
+def test_an_error_is_read_without_the_members_around_it(api: str, error: bytes) -> None:
+    with pytest.raises(errors.ContextOverflow):
+        translate(api, error)
+
+
+NO_STREAMS = {
+    "a web page": ("text/html; charset=utf-8", b"<!doctype html><title>Chat</title>", "web page.* /v1"),
+    "a whole answer": ("application/json", b'{"choices":[{"message":{"content":"Hi"}}]}', "did not stream"),
+}
+
+
+@pytest.mark.parametrize(("kind", "body", "words"), NO_STREAMS.values(), ids=NO_STREAMS)
+async def test_what_is_no_stream_says_so_and_is_not_asked_for_again(kind: str, body: bytes, words: str) -> None:
+    async def answer(request: web.Request) -> web.Response:
+        return web.Response(body=body, headers={"Content-Type": kind})
+
+    app = web.Application()
+    app.router.add_post("/chat/completions", answer)
+    async with TestServer(app) as server:
+        provider = OpenAIChat(api_key="k", base_url=str(server.make_url("")))
+        with pytest.raises(errors.ProviderMisread, match=words) as raised:
+            await ask(provider)
+        await provider.aclose()
+    assert not raised.value.retryable
+
+
 @pytest.mark.parametrize("api", APIS)
 async def test_nobody_there_is_an_error_that_says_so(api: str) -> None:
     async with FakeProvider([]) as fake:

@@ -26,6 +26,7 @@ from chatstream.messages import (
 )
 from chatstream.providers import ModelRequest
 from chatstream.providers.base import Told, translate
+from chatstream.providers.openai import OpenAI
 from chatstream.providers.openai_chat import ChatTranslator, OpenAIChat, build_request
 from chatstream.testing import FakeProvider, Recorded
 from chatstream.testing import Turn as FakeTurn
@@ -520,6 +521,45 @@ def sent(*messages: Message, model: str = "m", compatible: bool = True) -> list[
         "messages"
     ]
     return body
+
+
+@pytest.mark.parametrize("model", ["gpt-5", "openai/gpt-5.6-luna", "o4-mini", "openai.gpt-6"])
+def test_a_model_that_reasons_is_told_its_limit_by_the_name_it_takes_wherever_it_runs(model: str) -> None:
+    body = build_request(ModelRequest(model, [user("Hi")]), "openai-chat", compatible=True)
+    assert "max_tokens" not in body and body["max_completion_tokens"] == 4096
+    assert "max_tokens" in build_request(ModelRequest("gpt-oss:20b", [user("Hi")]), "openai-chat", compatible=True)
+
+
+@pytest.mark.parametrize(
+    ("address", "compatible"),
+    [
+        *(("", False), ("https://api.openai.com/v1", False), ("https://eu.api.openai.com/v1/", False)),
+        *(("http://127.0.0.1:1/v1", True), ("https://notapi.openai.com.example/v1", True)),
+    ],
+)
+@pytest.mark.parametrize("kind", [OpenAIChat, OpenAI])
+def test_openais_own_address_is_no_other_server(
+    kind: type[OpenAIChat], address: str, compatible: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_BASE_URL", address)
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    provider = kind()
+    assert provider.is_compatible is compatible
+    assert provider.is_default_known is not compatible
+    assert bool(provider.reason) is not compatible, "a key is wanted where it is OpenAI"
+
+
+@pytest.mark.parametrize("model", ["mistral-large-latest", "mistralai/Devstral-Small-2507", "mixtral:8x7b"])
+def test_mistral_gets_the_history_of_another_provider_as_it_takes_it(model: str) -> None:
+    asked = Message("assistant", (ToolCall("toolu_01", "add", {}), ToolCall("aB3dE6gH9", "add", {})))
+    results = Message("tool", (ToolResult("toolu_01", "add", "1"), ToolResult("aB3dE6gH9", "add", "2")))
+    body = sent(user("Hi"), asked, results, user("And?"), model=model)
+    ids = [call["id"] for call in body[1]["tool_calls"]]
+    assert [each["tool_call_id"] for each in body[2:4]] == ids
+    assert len(set(ids)) == 2 and all(len(id) == 9 and id.isalnum() for id in ids)
+    assert ids[1] == "aB3dE6gH9", "its own stay"
+    assert [each["role"] for each in body] == ["user", "assistant", "tool", "tool", "assistant", "user"]
+    assert [each["role"] for each in sent(user("Hi"), asked, results, model=model)][-1] == "tool"
 
 
 def detail(kind: str, index: int = 0, **members: Any) -> dict[str, Any]:

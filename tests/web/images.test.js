@@ -20,6 +20,9 @@ test("bytes say what an image is, whatever its name says", () => {
 test("a photo that carries more than its picture is known", () => {
   assert.equal(hasExif(bytes("\xff\xd8\xff\xe1\0\x10Exif\0\0MM")), true)
   assert.equal(hasExif(bytes("\xff\xd8\xff\xe0\0\x10JFIF\0")), false)
+  assert.equal(hasExif(bytes("\x89PNG\r\n\x1a\n\0\0\0\x1aeXIfMM")), true)
+  const webp = (flags) => bytes(`RIFF....WEBPVP8X\n\0\0\0${String.fromCharCode(flags)}`)
+  assert.deepEqual([0, 0x08, 0x18, 0x02, 0x0a].map((flags) => hasExif(webp(flags))), [false, true, true, false, false])
 })
 
 test("base64 of many bytes is that of all of them", () => {
