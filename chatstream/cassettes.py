@@ -54,6 +54,7 @@ APIS = {
     "openai-chat": "chat/completions",
     "local": "chat/completions",
 }
+_OF_A_TOOL = {"name", "description", "parameters", "readOnly", "approval", "byCaller"}
 # A shorter key is a word like any other ("none"), and would be blotted out of the middle of words.
 _SHORTEST_KEY = 8
 
@@ -316,6 +317,11 @@ def read_cassette(path: str | Path) -> Cassette:
 
 def _begin(head: dict[str, Any]) -> Cassette:
     known = {each.name for each in fields(Settings)}
+    if not (isinstance(head["model"], str) and head["api"] in ("", *APIS.values()) and head["messages"]):
+        raise ValueError("no model, API and messages that could be played")
+    for tool in head["tools"]:
+        if missing := _OF_A_TOOL - tool.keys():
+            raise KeyError(*sorted(missing))
     return Cassette(
         model=head["model"],
         api=head["api"],
@@ -330,9 +336,11 @@ def _begin(head: dict[str, Any]) -> Cassette:
 
 def _play(cassette: Cassette, line: dict[str, Any]) -> None:
     """Add what one line says."""
-    at = line["at"]
+    at = float(line["at"])
     if "event" in line:
         event = event_from_json(line["value"])
+        if isinstance(event, events.RunStarted) is bool(cassette.entries):
+            raise ValueError("a run starts once, with its first event")
         cassette.entries.append((at, line["event"], event))
         if cassette.attempts and cassette.attempts[-1].over is None:
             cassette.attempts[-1].said.append((at, event))

@@ -378,7 +378,8 @@ def sendable(messages: Sequence[Message], origin: str, fit_id: Callable[[str], s
     if fit and fit[0][0] != "user":
         fit.insert(0, ("user", [Text(CONTINUE)]))
     if fit and fit[-1][0] == "assistant" and not _is_paused(fit[-1][1]):
-        fit.append(("user", [Text(CONTINUE)]))
+        # With a new question no call of a provider's own tool may wait any more.
+        return sendable([*messages, user(CONTINUE)], origin, fit_id)
     return [Message(role, tuple(parts)) for role, parts in fit]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+import re
 import stat
 import sys
 import time
@@ -153,6 +154,15 @@ BAD: dict[str, tuple[Callable[[bytes], bytes], str]] = {
     "no end": (lambda data: data[: data.rindex(b'{"at"')], "broke off"),
     "half a line": (lambda data: data[:-9], "broke off|damaged in line"),
     "another kind of event": (lambda data: data.replace(b'"turn_started"', b'"turn_begun"', 1), "damaged in line 3"),
+    "no beginning": (lambda data: data.replace(data.split(b"\n")[1] + b"\n", b"", 1), "damaged in line 2"),
+    "no time": (lambda data: data.replace(b'"at":0.', b'"at":"x",".":0.', 1), "damaged in line 2"),
+    "a model that is no name": (lambda data: data.replace(b'"model":"', b'"model":5,"x":"', 1), "damaged in line 1"),
+    "an unknown API": (lambda data: data.replace(b'"chat/completions"', b'"pigeons"', 1), "damaged in line 1"),
+    "no question": (
+        lambda data: re.sub(rb'"messages":.*?,"answers"', b'"messages":[],"answers"', data, count=1),
+        "line 1",
+    ),
+    "half a tool": (lambda data: data.replace(b'"readOnly"', b'"x"', 1), "damaged in line 1: KeyError\\('readOnly'"),
     "a missing member": (lambda data: data.replace(b'"settings"', b'"x"', 1), "damaged in line 1"),
 }
 

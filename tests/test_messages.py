@@ -200,6 +200,10 @@ CASES: dict[str, tuple[list[Message], list[Message]]] = {
         [user("Hi"), Message("assistant", (Text("Well,"), SEARCH)), user("And?")],
         [user("Hi"), Message("assistant", (Text("Well,"),)), user("And?")],
     ),
+    "a provider's own tool does not wait behind what was said after it": (
+        [user("Hi"), Message("assistant", (Text("Well,"), SEARCH)), Message("assistant", (Text("so"),))],
+        [user("Hi"), Message("assistant", (Text("Well,"), Text("so"))), user("Continue.")],
+    ),
     "a provider's own tool may answer after ours": (
         [
             user("Hi"),

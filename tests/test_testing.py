@@ -12,6 +12,7 @@ import aiohttp
 import pytest
 
 from chatstream import run
+from chatstream.errors import ProviderRefused
 from chatstream.testing import Call, FakeProvider, Recorded, Turn, chat_stream, messages_stream
 from chatstream.testing.controls import rewrite, split_events, steps
 from chatstream.testing.streams import STREAMS
@@ -139,6 +140,9 @@ async def test_an_error_has_the_form_of_the_api(api: str, session: aiohttp.Clien
 WRONG: dict[str, tuple[Any, str]] = {
     "words beside a whole body": (lambda: Turn(raw=b"", text="Hello"), "text would never be said"),
     "a write of another kind": (lambda: Turn(write="word"), "'word'"),  # type: ignore[arg-type]
+    "a write of less than nothing": (lambda: Turn(write=-1), "and not -1"),
+    "pieces of nothing": (lambda: Turn(text="Hello", chunk=0), "1 character or more"),
+    "a name as a call": (lambda: Turn(tools=["add"]), "Call\\(name, arguments\\), and not 'add'"),  # type: ignore[list-item]
     "a line end that is none": (lambda: Turn(eol="\n"), "'lf', 'crlf' or 'cr'"),  # type: ignore[arg-type]
     "two ends": (lambda: Turn(drop=1, end=2), "not both"),
     "times of nothing": (lambda: Turn(times=2), "give that status"),
@@ -175,6 +179,21 @@ async def test_a_function_sees_each_request() -> None:
 
     async with FakeProvider(turn) as fake:
         assert "".join([text async for text in fake.openai_chat().text("hello")]) == "HELLO"
+
+
+FAILING = {
+    "an exception": (lambda request: 1 / 0, "ZeroDivisionError: division by zero"),
+    "no turn": (lambda request: None, "TypeError: a turn is Turn\\(text=...\\), and not None"),
+}
+
+
+@pytest.mark.parametrize(("turn", "told"), FAILING.values(), ids=FAILING)
+async def test_a_function_that_fails_is_a_misuse_and_not_a_failing_provider(turn: Any, told: str) -> None:
+    async with FakeProvider(turn) as fake:
+        with pytest.raises(ProviderRefused):
+            [text async for text in fake.openai_chat().text("hello")]
+        assert len(fake.requests) == 1
+    assert re.search(told, fake.misuse[0])
 
 
 # --- the fixture ------------------------------------------------------------------------------------------------------

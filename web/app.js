@@ -144,7 +144,8 @@ function startList(composer) {
     const item = conversations.items.find(({ id }) => id === chat.conversationId)
     const title = item?.title || chat.title
     sidebar.update(chat.conversationId, chat.isLoading)
-    say("title", title)
+    // A question that is images alone gives none.
+    say("title", title || (chat.messages.length > 0 && !chat.isLoading ? texts.untitled : ""))
     document.title = title ? `${title} \u2013 ${texts.title}` : texts.title
     clearTimeout(timer)
     const isWaiting = conversations.items.some(({ id, isRunning }) => isRunning && id !== chat.conversationId)

@@ -103,6 +103,14 @@ _RULES: tuple[tuple[Collection[int], str, _Said], ...] = (
         ),
     ),
     (
+        (400, 403, 404),
+        r"organization must be verified to (use|stream|access)",
+        (
+            errors.ProviderForbidden,
+            "{label} gives {model} to verified organizations only. Verify yours in its settings, or use another model.",
+        ),
+    ),
+    (
         (403,),
         r"country|region|territor|location is not supported",
         (errors.ProviderForbidden, "{label} does not serve the place where this server is. Use another provider."),
@@ -223,6 +231,14 @@ _NAMED = re.compile(
 _TOOL_NAME = re.compile(r"(?:function|tool) [`'\"]([\w-]{1,64})[`'\"]", re.IGNORECASE)
 
 
+# "Please try again in 6m0.5s" (OpenAI, Groq), "Please retry in 34.07s." (Google), "try again in 20ms".
+_WAIT = re.compile(
+    r"(?:try again|retry) in (?=\d)(?:(\d{1,3})h)?(?:(\d{1,5})m(?!s))?(?:(\d{1,6}(?:\.\d{1,12})?) ?s)?"
+    r"(?:(\d{1,9}(?:\.\d{1,12})?)ms)?",
+    re.IGNORECASE,
+)
+
+
 def _numbers(*patterns: str) -> re.Pattern[str]:
     return re.compile("|".join(patterns).replace("N", r"(\d[\d,]*)"), re.IGNORECASE)
 
@@ -314,7 +330,8 @@ class Told:
             sizes=_sizes_text(sizes),
         )
         detail = f"status {status}: {said[:2000]}"
-        return kind(message, detail=detail, retry_after=retry_after(headers or {}), **details)
+        asked = retry_after(headers or {})
+        return kind(message, detail=detail, retry_after=_asked_wait(words) if asked is None else asked, **details)
 
     def stream_error(self, error: object) -> errors.ProviderError:
         """Return the error that an error object inside a stream stands for."""
@@ -345,6 +362,14 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
     except ValueError:
         date = email.utils.parsedate_tz(value)
         return None if date is None else max(email.utils.mktime_tz(date) - time.time(), 0.0)
+
+
+def _asked_wait(words: str) -> float | None:
+    """Return the seconds that a body asks to wait for: Google, and OpenAI in a stream, say it nowhere else."""
+    if not (found := _WAIT.search(words)):
+        return None
+    hours, minutes, seconds, milliseconds = (float(number or 0) for number in found.groups())
+    return hours * 3600 + minutes * 60 + seconds + milliseconds / 1000 or None
 
 
 def _words(body: object) -> Iterator[str]:

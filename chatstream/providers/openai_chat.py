@@ -68,8 +68,9 @@ _FINISH = {
     "max_tokens": FinishReason.LENGTH,
     "refusal": FinishReason.REFUSAL,
 }
-# These say that the server failed: of OpenRouter and Mistral, Z.AI, DeepSeek, vLLM and SGLang.
-_FAILED = {"error", "network_error", "insufficient_system_resource", "abort"}
+# These say that the server failed: of OpenRouter and Mistral, Z.AI, DeepSeek, vLLM and SGLang, and Google's for a call
+# that its model could not write, behind which there is no answer.
+_FAILED = {"error", "network_error", "insufficient_system_resource", "abort", "function_call_filter"}
 # OpenAI's reasoning models refuse a temperature and take an effort; the others the other way round.
 REASONING_MODEL = re.compile(r"o\d|gpt-[5-9](?!.*chat)")
 # Those of OpenAI's own models that take no image: https://platform.openai.com/docs/models
@@ -145,8 +146,7 @@ def build_request(request: ModelRequest, provider: str, *, compatible: bool) -> 
         for each in request.messages
     ]
     history = sendable(known, f"{provider}:{request.model}", fit_id)
-    if _MISTRAL.search(request.model):
-        history = _for_mistral(history)
+    history = _for_mistral(history) if _MISTRAL.search(request.model) else history
     asked = max((index for index, message in enumerate(history) if message.role == "user"), default=0)
     for index, message in enumerate(history):
         messages.extend(_messages(message, with_reasoning=index > asked))
@@ -410,8 +410,12 @@ class ChatTranslator:
             self._finished(str(raw), choice)
 
     def _finished(self, raw: str, choice: dict[str, Any]) -> None:
-        if raw in _FAILED:
-            raise self.told.stream_error(choice.get("error") or {"code": raw, "message": f"finish_reason {raw}"})
+        # Google's words have a reason behind them: "function_call_filter: MALFORMED_FUNCTION_CALL".
+        word, _, why = raw.partition(": ")
+        if word in _FAILED:
+            raise self.told.stream_error(
+                choice.get("error") or {"code": why.lower() or raw, "message": f"finish_reason {raw}"}
+            )
         self._counted(choice.get("usage"))  # Moonshot's place for it
         self._end(raw)
 
@@ -430,7 +434,7 @@ class ChatTranslator:
             if call.is_empty:
                 call.is_empty = False
                 self.batch.add(arguments_delta(call.key, "{}"))
-        reason = finish_reason(_FINISH, raw)
+        reason = finish_reason(_FINISH, raw.partition(": ")[0])
         if reason is FinishReason.STOP and self._calls:
             reason = FinishReason.TOOL_CALLS
         elif reason is FinishReason.STOP and self._refused:

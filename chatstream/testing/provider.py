@@ -163,7 +163,10 @@ class FakeProvider:
         self.requests.append(recorded)
         try:
             recorded.body = _read(await request.read())
-            turn = self.turns(recorded) if callable(self.turns) else self._next(self.turns, recorded.body["model"])
+            if callable(self.turns):
+                turn = _called(self.turns, recorded)
+            else:
+                turn = self._next(self.turns, recorded.body["model"])
             if turn.status != 200:
                 return _error(api, turn.status, turn.error, turn.retry_after)
             body = turn.raw if turn.raw is not None else STREAMS[api](turn, number)
@@ -226,6 +229,17 @@ def _check(turns: object) -> None:
         raise TypeError(f"the fake provider plays a list of turns, and not {turns!r}")
     if strange := [turn for turn in turns if not isinstance(turn, Turn)]:
         raise TypeError(f"a turn is Turn(text=...), and not {strange[0]!r}")
+
+
+def _called(function: Callable[[Recorded], Turn], recorded: Recorded) -> Turn:
+    """Return the function's turn; what it raises would otherwise be a failing provider's, which is asked again."""
+    try:
+        turn = function(recorded)
+        _check([turn])
+    except Exception as error:
+        told = f"{type(error).__name__}: {error}".removesuffix(": ")
+        raise _Misuse(400, f"the function that returns the turns failed at this request: {told}") from error
+    return turn
 
 
 def _read(data: bytes) -> dict[str, Any]:

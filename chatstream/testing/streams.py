@@ -70,7 +70,11 @@ class Turn:
         said = [name for name in ("text", "reasoning", "redacted", "tools", "finish") if getattr(self, name)]
         if self.raw is not None and said:
             raise ValueError(f"raw is the whole body, so {', '.join(said)} would never be said")
-        if not (isinstance(self.write, int) or self.write in ("event", "random")):
+        if strange := [call for call in self.tools if not isinstance(call, Call)]:
+            raise TypeError(f"a tool call is Call(name, arguments), and not {strange[0]!r}")
+        if self.chunk < 1:
+            raise ValueError(f"chunk is 1 character or more, and not {self.chunk}")
+        if self.write not in ("event", "random") and not (isinstance(self.write, int) and self.write >= 0):
             raise ValueError(f"write is a number of bytes, 'event' or 'random', and not {self.write!r}")
         if self.eol not in ("", "lf", "crlf", "cr"):
             raise ValueError(f"eol is 'lf', 'crlf' or 'cr', and not {self.eol!r}")

@@ -96,6 +96,8 @@ def test_images_are_attached_pasted_and_dropped_and_the_model_is_sent_them(provi
     page.keyboard.press("Enter")
     watched.wait_until_answered()
 
+    expect(page.locator("#title")).to_have_text("New chat")
+
     gif, png, jpeg = images_of(fake, 0)
     assert gif == ("image/gif", GIF)
     assert (png[0], struct.unpack(">II", png[1][16:24])) == ("image/png", (2000, 1000))
@@ -152,6 +154,16 @@ def test_what_cannot_be_read_holds_nothing_up_and_what_comes_meanwhile_is_not_lo
     watched.wait_until_answered()
     assert len(images_of(fake, 0)) == 2
     watched.assert_clean()
+
+
+def test_many_images_leave_the_field_in_view_over_a_phones_keyboard(provide, open_page):
+    provide()
+    page = open_page(None, "--model", "anthropic:fake").page
+    page.set_viewport_size({"width": 390, "height": 380})
+    page.set_input_files("#files", [{"name": "a.gif", "mimeType": "image/gif", "buffer": GIF}] * 20)
+    expect(page.locator("#thumbs li")).to_have_count(20)
+    expect(page.locator("#input")).to_be_in_viewport(ratio=1)
+    expect(page.locator("#send")).to_be_in_viewport(ratio=1)
 
 
 def test_a_model_that_cannot_see_says_so_before_anything_is_sent(open_page):

@@ -389,6 +389,31 @@ def test_the_sizes_of_llama_cpp_are_members_of_its_error() -> None:
     assert Told("Fake", "m").status_error(400, body).details == {"used": 1205, "limit": 1024}
 
 
+WAITS: dict[str, float | None] = {
+    "Limit 30000, Used 29000, Requested 5000. Please try again in 8.2s. Visit https://platform.openai.com": 8.2,
+    "Please try again in 20ms.": 0.02,
+    "Please try again in 6m0.5s.": 360.5,
+    "You exceeded your current quota.\nPlease retry in 34.07s.": 34.07,
+    "Please try again in 1h2m3s": 3723.0,
+    "Please try again in 30 seconds.": 30.0,
+    "Please try again in 2 days.": None,
+    "Try again in a moment.": None,
+}
+
+
+@pytest.mark.parametrize(("message", "seconds"), WAITS.items(), ids=range(len(WAITS)))
+def test_a_body_may_say_how_long_to_wait(message: str, seconds: float | None) -> None:
+    assert Told("Fake", "m").status_error(429, said(message)).retry_after == seconds
+    assert Told("Fake", "m").stream_error({"code": "rate_limit_exceeded", "message": message}).retry_after == seconds
+    assert Told("Fake", "m").status_error(429, said(message), {"retry-after": "7"}).retry_after == 7
+
+
+def test_an_organization_that_is_not_verified_is_told_so() -> None:
+    body = {"error": {"message": "Your organization must be verified to stream this model.", "param": "stream"}}
+    error = Told("OpenAI", "gpt-9").status_error(400, body)
+    assert isinstance(error, errors.ProviderForbidden) and "verified" in error.message
+
+
 @pytest.mark.parametrize(
     ("text", "scrubbed"),
     [

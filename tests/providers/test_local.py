@@ -76,7 +76,9 @@ async def test_it_answers_by_each_of_the_three_apis(local: Local, kind: type[Sdk
             ended = said[-1]
             assert isinstance(ended, events.RunFinished) and len(ended.messages[0].text) > 3
             assert not ended.usage.estimated and ended.usage.input_tokens > 10
-            assert ended.finish_reason is (CUT[kind] if ended.usage.output_tokens == 12 else FinishReason.STOP)
+            # Three colours may take 12 tokens, the one that ends them included.
+            ends = {FinishReason.STOP, CUT[kind]} if ended.usage.output_tokens == 12 else {FinishReason.STOP}
+            assert ended.finish_reason in ends
 
 
 async def test_answers_run_at_once(local: Local) -> None:

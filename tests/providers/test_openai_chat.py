@@ -512,6 +512,14 @@ def test_sources_belong_to_the_text(stream: bytes, citations: tuple[Citation, ..
     assert read(stream).message.parts == (Text("Yes", citations),)
 
 
+def test_googles_words_for_an_end_have_a_reason_behind_them() -> None:
+    stopped = chunk({}, "content_filter: RECITATION")
+    finish = read(YES + stopped + DONE).finish
+    assert finish is not None and finish.reason is FinishReason.CONTENT_FILTER
+    error = read(chunk({}, "function_call_filter: MALFORMED_FUNCTION_CALL") + DONE).error
+    assert error == ("internal", True), "an empty answer would look like one"
+
+
 # --- what goes back ---------------------------------------------------------------------------------------------------
 
 
