@@ -40,7 +40,7 @@ CUT_SHORT = {Outcome.STOPPED: "The user stopped this call.", Outcome.INTERRUPTED
 # After these a turn is whole and its calls are meant; after any other it was cut, and cut calls are not run.
 _MEANT = {FinishReason.TOOL_CALLS, FinishReason.STOP, FinishReason.OTHER}
 
-_MENDS = 5  # how often what is sent is changed for one turn
+_MENDS = 8  # how often what is sent is changed for one turn; half of it is left out where no sizes are known
 _SPARE = 0.95  # of the room for it, since its length is known by its characters only
 
 
@@ -48,7 +48,8 @@ _SPARE = 0.95  # of the room for it, since its length is known by its characters
 class Retry:
     """When to ask again: `tries` more times, after `first` seconds, then twice as many, up to `longest`.
 
-    A provider's Retry-After counts where it is longer; one beyond `patience` seconds ends the run instead.
+    A provider's Retry-After counts where it is longer; one beyond `patience` seconds ends the run instead. One that let
+    a time limit pass is asked once more only: that were minutes, and will be minutes.
     """
 
     tries: int = 3
@@ -61,7 +62,8 @@ class Retry:
     def wait(self, attempt: int, error: errors.ProviderError) -> float | None:
         """Return the seconds to wait before another try, None where there is to be none."""
         asked = error.retry_after or 0.0
-        if attempt >= self.tries or not error.retryable or asked > self.patience:
+        tries = min(self.tries, 1) if isinstance(error, errors.ProviderTimeout) else self.tries
+        if attempt >= tries or not error.retryable or asked > self.patience:
             return None
         # "Equal jitter": many clients that failed together do not come back together.
         backoff = min(self.first * 2.0**attempt, self.longest)
@@ -327,7 +329,7 @@ class Loop:
         attempt = mended = 0
         while True:
             self._turn = Turn(number, self._origin, self._next_part, self._used_ids)
-            wait = 0.0
+            wait: float | None = None
             try:
                 return await self._read()
             except errors.ProviderError as error:
@@ -335,14 +337,14 @@ class Loop:
                     raise
                 if mended < _MENDS and (mend := self._mend(error)) is not None:
                     mended, again = mended + 1, mend
-                elif (wait_for := retry.wait(attempt, error)) is not None:
-                    attempt, wait = attempt + 1, wait_for
+                elif (wait := retry.wait(attempt, error)) is not None:
+                    attempt += 1
                     again = f"{error.message.removesuffix(' Try again in a moment.')} Trying again in {wait:.1f} s."
                 else:
                     raise
                 log.warning("%s: a request failed: %s", self.started.run_id, error.for_log)
-                await self.emit([events.Notice(error.code, again)] if again else [])
-            await retry.sleep(wait)
+                await self.emit([events.Notice(error.code, again, is_lasting=wait is None)] if again else [])
+            await retry.sleep(wait or 0.0)
 
     def _mend(self, error: errors.ProviderError) -> str | None:
         """Change what is sent so that it may be accepted; return how, for the reader, None where it cannot be."""
@@ -368,12 +370,11 @@ class Loop:
         if (used := error.details.get("used")) and (limit := error.details.get("limit")):
             share = _SPARE * max(limit - self.settings.max_output_tokens, limit // 2) / used
         rest = trimmed(self._sent, int(share * asked) - (asked - length(self._sent)))
-        dropped = len(self._sent) - len(rest)
-        if not dropped:
+        if len(rest) == len(self._sent):
             told = f"{said}. There is nothing older that could be left out: shorten the question."
             raise errors.ContextOverflow(told, detail=error.detail, **error.details) from error
         self._sent[:] = rest
-        return f"{said}. The oldest {dropped} messages are left out."
+        return f"{said}. The oldest {len(self.history) - len(rest)} messages are left out."
 
     async def _read(self) -> None:
         request = replace(self._request, messages=tuple(self._sent))

@@ -5,15 +5,15 @@ is JSON lines. The first says what it is and what was asked; each other one says
 after the run began:
 
     {"at", "attempt": n}                   the provider is asked, for the nth time
-    {"at", "request": {...}, "told"}       the body that is sent, and who is asked; not where nothing is sent
+    {"at", "request": {...}, "told"}       the body that is sent, and who is asked; not where nothing is sent. Without
+                                           "told" no bytes are kept, for the model said a key
     {"at", "read": "..."}                  what one read of the answer brought; "base64" where it is not UTF-8
     {"at", "end": true}                    the answer's end; neither this nor an error where the run left it
     {"at", "error": {...}}                 how that attempt failed
     {"at", "event": n, "value": [...]}     event n of the run, as `event_to_json` tells it; results of tools are events
 
-Headers are not in it, and the configured keys are blotted out wherever they stand whole: not where a model says one in
-several deltas. It is written by a thread when a turn or the run ends; a disk that fails costs the recording and never
-the run.
+Headers are not in it, and the configured keys are blotted out wherever they stand or are said. It is written by a
+thread when a turn or the run ends; a disk that fails costs the recording and never the run.
 """
 
 from __future__ import annotations
@@ -54,6 +54,7 @@ APIS = {
     "openai-chat": "chat/completions",
     "local": "chat/completions",
 }
+_Said = events.TextDelta | events.ReasoningDelta | events.ArgumentsDelta
 _OF_A_TOOL = {"name", "description", "parameters", "readOnly", "approval", "byCaller"}
 # A shorter key is a word like any other ("none"), and would be blotted out of the middle of words.
 _SHORTEST_KEY = 8
@@ -68,7 +69,8 @@ class Recorder:
     def __init__(self, folder: Path, secrets: Iterable[str] = ()) -> None:
         self._folder = folder
         # A key may begin with another one.
-        longest_first = sorted({secret.encode() for secret in secrets}, key=len, reverse=True)
+        as_json = {orjson.dumps(secret)[1:-1] for secret in secrets}
+        longest_first = sorted(as_json | {secret.encode() for secret in secrets}, key=len, reverse=True)
         self._secrets = [secret for secret in longest_first if len(secret) >= _SHORTEST_KEY]
         self._writer = ThreadPoolExecutor(1, "chatstream-cassettes")
 
@@ -185,6 +187,7 @@ class Tape:
         # Blotted out together: a key may lie across two reads.
         reads = [value for _, kind, value in noted if kind == "read"]
         clean, start = self._blot(b"".join(reads)), 0
+        said = self._said([event for _, kind, value in noted if kind == "events" for event in value[1]])
         for at, kind, value in noted:
             when = {"at": round(at, 6)}
             match kind, value:
@@ -192,16 +195,38 @@ class Tape:
                     yield head()
                 case "events", (first, batch):
                     for number, event in enumerate(batch, first):
+                        event = said.get(id(event), event)
                         yield when | {"event": number, "value": event_to_json(event)}
                 case "read", chunk:
-                    yield when | _bytes_to_json(clean[start : start + len(chunk)])
+                    if not said:
+                        yield when | _bytes_to_json(clean[start : start + len(chunk)])
                     start += len(chunk)
                 case "request", (told, body):
-                    yield when | {"request": body, "told": asdict(told)}
+                    yield when | {"request": body} | ({} if said else {"told": asdict(told)})
                 case "error", error:
                     yield when | {"error": _error_to_json(error)}
                 case _:
                     yield when | {kind: value}
+
+    def _said(self, told: Sequence[Event]) -> dict[int, Event]:
+        """Return the deltas in which the model says a key or a piece of one, blotted out, by their identity.
+
+        Where there are any the bytes are not kept: in them the pieces may stand far apart.
+        """
+        parts: dict[int, list[_Said]] = {}
+        for event in told:
+            if isinstance(event, _Said):
+                parts.setdefault(event.part, []).append(event)
+        found: dict[int, Event] = {}
+        for pieces in parts.values():
+            clean = self._blot("".join(piece.text for piece in pieces).encode()).decode()
+            start = 0
+            for piece in pieces:
+                text = clean[start : start + len(piece.text)]
+                start += len(piece.text)
+                if text != piece.text:
+                    found[id(piece)] = replace(piece, text=text)
+        return found
 
     def _blot(self, data: bytes) -> bytes:
         for secret in self._secrets:
@@ -352,7 +377,8 @@ def _play(cassette: Cassette, line: dict[str, Any]) -> None:
         return
     attempt = cassette.attempts[-1]
     if "request" in line:
-        attempt.body, attempt.told = line["request"], Told(**line["told"])
+        attempt.body = line["request"]
+        attempt.told = Told(**line["told"]) if "told" in line else None
     elif "read" in line:
         attempt.reads.append((at, line["read"].encode()))
     elif "base64" in line:

@@ -199,6 +199,8 @@ def is_loopback(host: str) -> bool:
 
 
 def _path(option: str, value: str) -> Path:
+    if not value:
+        raise ConfigError(f"--{option}: the name of the folder is missing")
     try:
         return Path(value).expanduser()
     except RuntimeError as error:  # there is no such home

@@ -81,7 +81,7 @@ class Run:
     """A run that answers message `parent_id` with `message_id`, f"{message_id}_2" and so on.
 
     `conversation_id` and `turn_id` are empty for a stateless one, `outcome` while it runs. `request` is what is needed
-    to go on after a pause, `ending` holds finishReason, usage and error as they go to the client.
+    to go on after a pause, `ending` holds finishReason, usage, error and notices as they go to the client.
     """
 
     id: str
@@ -130,6 +130,7 @@ def run_to_json(run: Run) -> dict[str, Any]:
         **{name: value or None for name, value in ids.items()},
         **state,
         **{name: run.ending.get(name) for name in ("finishReason", "usage", "error")},
+        "notices": run.ending.get("notices", []),
         **{"approvals": [approval_to_json(each) for each in run.approvals], "nextRunId": run.next_run_id or None},
         **{"createdAt": _time(run.created_at), "endedAt": _time(run.ended_at) if run.ended_at else None},
     }

@@ -143,11 +143,15 @@ class TurnFinished:
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """Something that the reader should know and that changes nothing, such as a wait before another try."""
+    """Something that the reader should know and that changes nothing, such as a wait before another try.
+
+    One `is_lasting` that matters as long as its answer is read: it is stored with the run.
+    """
 
     type: ClassVar = "notice"
     code: str
     message: str
+    is_lasting: bool = False
 
 
 @dataclass(frozen=True, slots=True)

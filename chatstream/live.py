@@ -28,7 +28,8 @@ log = logging.getLogger("chatstream.runs")
 _TAIL = 512  # events that are kept at hand for viewers; one that is further behind reads the log
 _FIRST = 5.0  # seconds at least for the first viewer of a run to come
 
-End = Callable[[Run, Event, Sequence[events.ApprovalRequested], Sequence[Message]], Awaitable[None]]
+Kept = events.ApprovalRequested | events.Notice  # what is stored with the run, beside its messages
+End = Callable[[Run, Event, Sequence[Kept], Sequence[Message]], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +67,7 @@ class LiveRun:
         self._next = 1  # the number of the next event
         self._tail: list[Entry] = []
         self._shown = 0  # the number of the last event that viewers may have
-        self._asked: list[events.ApprovalRequested] = []
+        self._told: list[Kept] = []
         self._viewers = 0
         self._waiting: set[asyncio.Future[None]] = set()
         self._is_over = False
@@ -129,10 +130,10 @@ class LiveRun:
         kept = self._log.append(self._run.id, first, batch)
         if is_last(batch[-1]):
             await kept
-            await self._end(self._run, batch[-1], self._asked, self.loop.history)
+            await self._end(self._run, batch[-1], self._told, self.loop.history)
             self._publish(first, batch)
             return
-        self._asked += [event for event in batch if isinstance(event, events.ApprovalRequested)]
+        self._told += [event for event in batch if isinstance(event, Kept)]
         # Shown by the log and not from here: whoever waits here may be stopped meanwhile.
         kept.add_done_callback(partial(self._kept, first, batch))
         await asyncio.shield(kept)

@@ -161,17 +161,21 @@ def _details(part: int, value: object) -> list[Delta]:
 
 
 class ReplayedModels(Models):
-    """The one model of a recording, whatever a request names; each run is given the recording from its beginning."""
+    """The one model of a recording, whatever a request names; each run is given the recording from its beginning.
 
-    def __init__(self, cassette: Cassette, speed: float = 1.0) -> None:
+    `leave` is called where the recorded run was left.
+    """
+
+    def __init__(self, cassette: Cassette, speed: float = 1.0, leave: Leave | None = None) -> None:
         self._cassette = cassette
         self._speed = speed
+        self._leave = leave
         provider = Replayed(cassette)
         self._providers = {provider.name: provider}
         self._default = provider.name
 
     def find(self, name: str = "") -> tuple[Provider, str]:
-        provider = Replayed(self._cassette, self._speed)
+        provider = Replayed(self._cassette, self._speed, self._leave)
         return provider, provider.default_model
 
     def offered(self) -> list[ModelInfo]:

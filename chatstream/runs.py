@@ -32,13 +32,13 @@ from .database import Database
 from .eventlog import Entry, EventLog, MemoryLog, SqliteLog
 from .eventlog import sqlite as sqlite_log
 from .events import Event, Outcome
-from .live import LiveRun, Plan, is_last, started
+from .live import Kept, LiveRun, Plan, is_last, started
 from .messages import Image, Message, ToolCall, length, message_to_json, messages_from_json
 from .providers import Limits, Models
 from .store import Store
 from .tools import Toolbox, caller_tool
 from .turn import Remains
-from .wires.native import usage_to_json
+from .wires.native import notice_to_json, usage_to_json
 
 log = logging.getLogger("chatstream.runs")
 
@@ -319,12 +319,12 @@ class Runs:
 
     # --- ending -------------------------------------------------------------------------------------------------------
 
-    async def _end(
-        self, run: Run, last: Event, asked: Sequence[events.ApprovalRequested], history: Sequence[Message]
-    ) -> None:
+    async def _end(self, run: Run, last: Event, told: Sequence[Kept], history: Sequence[Message]) -> None:
         """Keep what came of a run: `history` is all that the model knows, for a stateless one that goes on."""
         assert isinstance(last, events.RunFinished | events.RunFailed)
-        ending: dict[str, Any] = {"usage": usage_to_json(last.usage)}
+        asked = [each for each in told if isinstance(each, events.ApprovalRequested)]
+        notices = [notice_to_json(each) for each in told if isinstance(each, events.Notice) and each.is_lasting]
+        ending: dict[str, Any] = {"usage": usage_to_json(last.usage), "notices": notices}
         if isinstance(last, events.RunFinished):
             outcome = str(last.outcome)
             ending["finishReason"] = str(last.finish_reason)
@@ -354,13 +354,13 @@ class Runs:
     async def _finish(self, run: Run) -> None:
         """Write the end of a run that nobody writes any more."""
         remains, number = Remains(), 0
-        asked: list[events.ApprovalRequested] = []
+        told: list[Kept] = []
         last: Event | None = None
         try:
             while entries := await self._read(run.id, number):
                 for _, last in entries:
                     remains.add(last)
-                    asked += [last] if isinstance(last, events.ApprovalRequested) else []
+                    told += [last] if isinstance(last, Kept) else []
                 number = entries[-1][0]
         except Exception:
             log.exception("%s: its log cannot be read behind event %d; what is in front of it is kept", run.id, number)
@@ -372,7 +372,7 @@ class Runs:
             closing = remains.close(length(history))
             await self.log.append(run.id, number + 1, closing)
             last = closing[-1]
-        await self._end(run, last, asked, [])
+        await self._end(run, last, told, [])
         log.info("%s was left unfinished and is settled: %s", run.id, getattr(last, "outcome", "failed"))
 
     async def sweep(self) -> None:

@@ -127,7 +127,7 @@ class Turn:
                 case deltas.Finish(reason):
                     self.finish_reason = reason
                     if delta.explanation:
-                        out.append(events.Notice(str(reason), delta.explanation))
+                        out.append(events.Notice(str(reason), delta.explanation, is_lasting=True))
         self.visible = self.visible or bool(out)
         return out
 

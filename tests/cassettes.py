@@ -12,7 +12,7 @@ from chatstream.agent import Loop
 from chatstream.calls import Answer
 from chatstream.cassettes import Recorder
 from chatstream.errors import ToolError
-from chatstream.events import Event, RunStarted
+from chatstream.events import Event, Outcome, RunStarted
 from chatstream.providers import Provider
 from chatstream.tools import Progress
 from tests.runs import SETTINGS, add, fail
@@ -43,6 +43,14 @@ async def wait() -> str:
     """Wait for ever."""
     await asyncio.Event().wait()
     return "never"
+
+
+def stop_at(kind: type[Event], outcome: Outcome = Outcome.STOPPED) -> Act:
+    def act(loop: Loop, event: Event) -> None:
+        if isinstance(event, kind):
+            asyncio.get_running_loop().call_soon(loop.stop, outcome)
+
+    return act
 
 
 TOOLS = [add, fail, delete, climb, wait]

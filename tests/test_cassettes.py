@@ -28,16 +28,8 @@ from chatstream.providers.scripted import Scripted
 from chatstream.replay import Replayed, ReplayedTools, verify
 from chatstream.server import Server
 from chatstream.testing import Call, FakeProvider, Turn
-from tests.cassettes import KEY, TOOLS, Act, record
+from tests.cassettes import KEY, TOOLS, Act, record, stop_at
 from tests.runs import SDKS, of
-
-
-def stop_at(kind: type[Event], outcome: Outcome = Outcome.STOPPED) -> Act:
-    def act(loop: Loop, event: Event) -> None:
-        if isinstance(event, kind):
-            asyncio.get_running_loop().call_soon(loop.stop, outcome)
-
-    return act
 
 
 def never(loop: Loop, event: Event) -> None:
@@ -125,15 +117,19 @@ async def test_a_run_that_goes_on_behind_a_decision_is_recorded_with_it(tmp_path
     await verify(path)
 
 
-async def test_no_key_is_in_the_file_even_where_a_read_cuts_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize("chunk", [99, 3], ids=["whole", "in pieces"])
+@pytest.mark.parametrize("sdk", SDKS)
+async def test_no_key_is_in_the_file_even_where_the_model_says_it(sdk: str, chunk: int, tmp_path: Path) -> None:
     text = f"Your key is {KEY}, and none is short."
-    turns = [Turn(text=text, chunk=99, tools=[Call("fail", {"why": KEY})], write=9), Turn(status=401)]
+    turns = [Turn(text=text, chunk=chunk, tools=[Call("fail", {"why": KEY})], write=9), Turn(status=401)]
     async with FakeProvider(turns) as fake:
-        path, _ = await record(tmp_path, fake.anthropic(), messages=[user(f"Is {KEY} right?")])
+        path, _ = await record(tmp_path, getattr(fake, sdk)(), messages=[user(f"Is {KEY} right?")])
     data = path.read_bytes()
-    assert KEY.encode() not in data and b"test-key" not in data and b"none is short" in data
-    wire = b"".join(chunk for _, chunk in read_cassette(path).attempts[0].reads)
-    assert KEY.encode() not in wire and b"*" * len(KEY) in wire
+    assert KEY.encode() not in data and b"test-key" not in data
+    cassette = read_cassette(path)
+    said = "".join(event.text for event in cassette.events if isinstance(event, TextDelta))
+    assert said == text.replace(KEY, "*" * len(KEY))
+    assert not cassette.attempts[0].reads and cassette.attempts[0].body is not None
     await verify(path)
 
 

@@ -81,6 +81,7 @@ def test_the_system_prompt_is_a_text_or_a_file(tmp_path: Path) -> None:
         (["--temperature", "3"], "from 0 to 2, not 3.0"),
         (["--effort", "extreme"], "--effort"),
         (["--docs", "/nowhere"], "no folder /nowhere"),
+        (["--record", ""], "--record: the name of the folder is missing"),
         (["--host", "0.0.0.0"], "needs --token"),
         (["--token", "short"], "at least 8"),
         (["--approve-within", "0"], "--approve-within must be above 0"),

@@ -39,14 +39,31 @@ def ending(said: list[events.Event]) -> Any:
 # --- options ----------------------------------------------------------------------------------------------------------
 
 SUMMARY = "Your organization must be verified to generate reasoning summaries."
-# What is asked with, how it is refused, and whether the reader misses something when it is left out.
-OPTIONS: dict[str, tuple[str, str, Settings, str, bool]] = {
-    "summaries of reasoning": ("openai", "gpt-5", SETTINGS, f"{SUMMARY} Please go to the settings.", False),
+# Who is asked and how, the refusal, what is then left out, and whether the reader misses it.
+OPTIONS: dict[str, tuple[str, str, Settings, str, str, bool]] = {
+    "summaries of reasoning": ("openai", "gpt-5", SETTINGS, SUMMARY, '"summary": "auto"', False),
     "adaptive thinking": (
         "anthropic",
         "claude-x",
         SETTINGS,
         "thinking: adaptive thinking is not supported on this model",
+        '"thinking"',
+        False,
+    ),
+    "a mark for the cache": (
+        "anthropic",
+        "deepseek-x",
+        SETTINGS,
+        "cache_control: Extra inputs are not permitted",
+        '"cache_control"',
+        False,
+    ),
+    "a wish for the usage": (
+        "openai_chat",
+        "x",
+        SETTINGS,
+        "Unknown parameter: 'stream_options'.",
+        '"stream_options"',
         False,
     ),
     "a temperature": (
@@ -54,18 +71,18 @@ OPTIONS: dict[str, tuple[str, str, Settings, str, bool]] = {
         "gpt-4",
         replace(SETTINGS, temperature=0.5),
         "Unsupported value: 'temperature' does not support 0.5 with this model.",
+        '"temperature"',
         True,
     ),
 }
-LEFT_OUT = {"openai": '"summary": "auto"', "anthropic": '"thinking"', "openai_chat": '"temperature"'}
 
 
-@pytest.mark.parametrize(("sdk", "model", "settings", "words", "is_missed"), OPTIONS.values(), ids=OPTIONS)
+@pytest.mark.parametrize(("sdk", "model", "settings", "words", "part", "is_missed"), OPTIONS.values(), ids=OPTIONS)
 async def test_an_option_that_a_model_refuses_is_left_out(
-    sdk: str, model: str, settings: Settings, words: str, is_missed: bool
+    sdk: str, model: str, settings: Settings, words: str, part: str, is_missed: bool
 ) -> None:
     def turn(request: Recorded) -> Turn:
-        if LEFT_OUT[sdk] in json.dumps(request.body):
+        if part in json.dumps(request.body):
             return Turn(status=400, error=words)
         return Turn(tools=[Call("add", {"a": 1, "b": 2})]) if len(fake.requests) == 2 else Turn(text="Three.")
 

@@ -341,7 +341,7 @@ class Chat {
     if (failure?.status === 0 && live.transcript.receipt) this.#apply(live, { type: "done", outcome: "stopped" })
     else if (failure) this.#apply(live, { ...failure, type: "error", ...(failure.status === 0 && { code: "unreachable" }), ...(failure.status === 404 && !turn && { message: "" }) })
     const { outcome, finishReason, usage, error, parts, messages } = live.transcript
-    const run = { ...live.run, outcome, finishReason, usage, error, approvals: parts.flatMap(approvalOf), isLost: failure !== null && !turn }
+    const run = { ...live.run, outcome, finishReason, usage, error, approvals: parts.flatMap(approvalOf), notices: parts.flatMap((part) => (part.kind === "notice" && part.lasting ? [part] : [])), isLost: failure !== null && !turn }
     live.run = { ...run, state: "ended" }
     live.count = failure ? 0 : (messages ?? []).length
     this.#leafId = this.#tree.keep(live.run, failure ? [] : (messages ?? []))

@@ -16,7 +16,7 @@
 /**
  * @typedef {{ kind: "text", text: string, isOpen: boolean }} TextPart
  * @typedef {{ kind: "reasoning", text: string, isOpen: boolean, startedAt: number, endedAt: number }} ReasoningPart
- * @typedef {{ kind: "notice", code: string, message: string, isOpen: false }} NoticePart
+ * @typedef {{ kind: "notice", code: string, message: string, lasting?: boolean, isOpen: false }} NoticePart
  * @typedef {{ url: string, title?: string, text?: string }} Source `text` is what stands there
  * @typedef {{ kind: "sources", sources: Source[], isOpen: false }} SourcesPart of the text before it
  * @typedef {"running" | "waiting" | "approved" | "done" | "failed" | "denied" | "stopped"} ToolState
@@ -157,7 +157,7 @@ const ACTIONS = {
   }),
   notice: (transcript, event) => ({
     ...transcript,
-    parts: [...transcript.parts, { kind: "notice", code: event.code, message: event.message, isOpen: false }],
+    parts: [...transcript.parts, { kind: "notice", code: event.code, message: event.message, lasting: event.lasting, isOpen: false }],
   }),
   error: (transcript, event) => ({
     ...withParts(closeParts(transcript, event), stopped),
@@ -205,7 +205,8 @@ export function eventsOf(run, messages) {
   const approvals = run.approvals.flatMap((approval) => [{ ...approval, type: "approval" }, { ...approval, type: "decision" }])
   const { outcome, finishReason, usage } = run
   const end = run.error ? { ...run.error, type: "error", usage } : { type: "done", outcome, finishReason, usage }
-  return [{ type: "start", runId: run.id, model: run.model }, ...messages.flatMap(eventsIn), ...approvals, end]
+  const notices = (run.notices ?? []).map((notice) => ({ ...notice, type: "notice" }))
+  return [{ type: "start", runId: run.id, model: run.model }, ...notices, ...messages.flatMap(eventsIn), ...approvals, end]
 }
 
 /** @param {Transcript} transcript @param {WireMessage[]} messages */

@@ -21,6 +21,7 @@
  * @property {any} usage
  * @property {import("./transcript.js").Failure | null} error
  * @property {Approval[]} approvals
+ * @property {{ code: string, message: string }[]} [notices]
  * @property {string} createdAt
  * @property {boolean} [isLost] whether it was followed no further, and may go on
  */

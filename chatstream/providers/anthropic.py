@@ -103,9 +103,10 @@ def build_request(request: ModelRequest, provider: str) -> dict[str, Any]:
         "max_tokens": request.max_output_tokens,
         "messages": _messages(history),
         "stream": True,
-        # One breakpoint that moves with the end of the conversation: what was sent before is read from the cache.
-        "cache_control": {"type": "ephemeral"},
     }
+    if "cache_control" not in request.without:
+        # One breakpoint that moves with the end of the conversation: what was sent before is read from the cache.
+        parameters["cache_control"] = {"type": "ephemeral"}
     if system := system_text(request.messages, request.system):
         parameters["system"] = system
     if container := _container(request.messages, origin):

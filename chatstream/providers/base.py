@@ -48,8 +48,8 @@ class ModelRequest:
     """One request to a model. `effort` and `temperature` are sent where given and where the model takes them.
 
     `provider_tools` names tools that the provider runs itself (`web_search`). `tap` is told what goes over the wire.
-    `limits` says how long it may take. `without` names what the model refused (see `errors.OptionRefused`): `summary`
-    and `thinking` are what an adapter asks for by itself.
+    `limits` says how long it may take. `without` names what the model refused (see `errors.OptionRefused`): some of it
+    adapters ask for by themselves.
     """
 
     model: str

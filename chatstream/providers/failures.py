@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import email.utils
 import json
+import math
 import re
 import time
 from collections.abc import Collection, Iterator, Mapping
@@ -218,6 +219,8 @@ _OPTIONS = {"temperature": "--temperature", "effort": "--effort", "thinking": "-
 _OPTIONAL = {
     "summary": re.compile(r"reasoning.{0,12}summar", re.IGNORECASE),
     "temperature": re.compile(r"^temperature\b"),
+    "cache_control": re.compile(r"^cache_control\b"),
+    "stream_options": re.compile(r"^stream_options\b"),
     "thinking": re.compile(r"^thinking\b|adaptive thinking", re.IGNORECASE),
     "effort": re.compile(r"^(reasoning[_.]|output_config\.)?effort\b"),
 }
@@ -331,7 +334,10 @@ class Told:
         )
         detail = f"status {status}: {said[:2000]}"
         asked = retry_after(headers or {})
-        return kind(message, detail=detail, retry_after=_asked_wait(words) if asked is None else asked, **details)
+        wait = _asked_wait(words) if asked is None else asked
+        if wait is not None and wait > 60:
+            message = message.replace(_AGAIN, f"Try again in {math.ceil(wait / 60)} minutes.")
+        return kind(message, detail=detail, retry_after=wait, **details)
 
     def stream_error(self, error: object) -> errors.ProviderError:
         """Return the error that an error object inside a stream stands for."""

@@ -157,9 +157,10 @@ def build_request(request: ModelRequest, provider: str, *, compatible: bool) -> 
         "model": request.model,
         "messages": messages,
         "stream": True,
-        "stream_options": {"include_usage": True},
         limit: request.max_output_tokens,
     }
+    if "stream_options" not in request.without:
+        parameters["stream_options"] = {"include_usage": True}
     if request.tools:
         parameters["tools"] = [
             {

@@ -6,6 +6,7 @@ no provider is asked, and no tool runs.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Sequence
 from dataclasses import fields, replace
@@ -20,6 +21,7 @@ from ..cassettes import Cassette
 from ..config import Config
 from ..conversations import Approval, Decision, Run
 from ..deltas import FinishReason
+from ..events import Outcome
 from ..messages import Message, message_to_json
 from ..replay import ReplayedModels, ReplayedTools
 from . import Handler, Server
@@ -36,13 +38,23 @@ class ReplayServer(Server):
         known = {each.name for each in fields(config)}
         alike = {name: value for name, value in settings.items() if name in known}
         config = replace(config, data=None, record=None, model="", **alike)
-        super().__init__(config, ReplayedModels(cassette, speed), ReplayedTools(cassette, speed))
+        # A recording that ends in a pause goes on in another one: that is told. One that was stopped is stopped again.
+        leave = self._leave if cassette.outcome in (Outcome.STOPPED, Outcome.INTERRUPTED) else None
+        super().__init__(config, ReplayedModels(cassette, speed, leave), ReplayedTools(cassette, speed))
         self._cassette = cassette
+        self._stopping: asyncio.Task[None] | None = None
         self._id = ""
         # What the recorded run answered: a question, and what had been said to it before.
         self._asked: list[Message] = []
         self._paused = ""
         self._has_begun = False
+
+    def _leave(self) -> None:
+        self._stopping = asyncio.create_task(self._stop())
+
+    async def _stop(self) -> None:
+        for run in await self.runs.store.running():
+            await self.runs.stop(run)
 
     def _guarded(self, handler: Handler, is_public: bool) -> Handler:
         async def begin_first(request: web.Request) -> web.StreamResponse:

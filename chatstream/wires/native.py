@@ -8,7 +8,7 @@
     {"type":"tool_progress","toolCallId","content"}
     {"type":"tool_result","toolCallId","toolName","result","isError","durationMs"}
     {"type":"citations","citations":[{"url","title"?,"text"?}]}      of the text before it
-    {"type":"turn","finishReason","usage"}               {"type":"notice","code","message"}
+    {"type":"turn","finishReason","usage"}               {"type":"notice","code","message","lasting"?}
     {"type":"resync","messages"}                         replace what is shown of this run by these messages
     {"type":"error","code","message","retryable","details"?,"requestId","usage","messages"}      ends a run that failed
     {"type":"done","outcome","finishReason","usage","messages"}                       ends every other run
@@ -46,6 +46,11 @@ def usage_to_json(usage: Usage) -> dict[str, Any]:
     }
     counted = {"providerToolCalls": usage.provider_tool_calls} if usage.provider_tool_calls else {}
     return value | counted | ({"estimated": True} if usage.estimated else {})
+
+
+def notice_to_json(notice: events.Notice) -> dict[str, Any]:
+    told = {"code": notice.code, "message": notice.message}
+    return told | ({"lasting": True} if notice.is_lasting else {})
 
 
 def _run_started(event: events.RunStarted) -> dict[str, Any]:
@@ -118,7 +123,7 @@ _TABLE: dict[type[Event], Callable[[Any], dict[str, Any] | None]] = {
         "finishReason": event.finish_reason,
         "usage": usage_to_json(event.usage),
     },
-    events.Notice: lambda event: {"type": "notice", "code": event.code, "message": event.message},
+    events.Notice: lambda event: {"type": "notice"} | notice_to_json(event),
 }
 
 

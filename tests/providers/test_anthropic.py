@@ -471,7 +471,7 @@ def test_every_stop_reason_has_its_meaning(raw: str, reason: FinishReason) -> No
 def test_what_is_said_of_a_refusal_is_a_notice_to_the_reader() -> None:
     details = {"type": "refusal", "category": "cyber", "explanation": "This is not allowed."}
     said = read(answer(block(0, {"type": "text", "text": ""}), stop="refusal", stop_details=details))
-    assert events.Notice("refusal", "This is not allowed.") in said.events
+    assert events.Notice("refusal", "This is not allowed.", is_lasting=True) in said.events
     assert not said.message.parts
     assert not [event for event in read(answer(stop="refusal", stop_details=None)).events if event.type == "notice"]
 

@@ -16,12 +16,13 @@ from chatstream.calls import Answer
 from chatstream.cassettes import read_cassette
 from chatstream.config import Config
 from chatstream.errors import ConfigError
+from chatstream.events import TextDelta
 from chatstream.messages import Text, ToolCall, ToolResult
 from chatstream.providers.scripted import Scripted
 from chatstream.server import make_app
 from chatstream.server.replay import ReplayServer
 from chatstream.testing import Call, FakeProvider, Turn
-from tests.cassettes import record
+from tests.cassettes import record, stop_at
 
 from .rig import HANG, Frame, Running, texts, turn
 
@@ -74,6 +75,14 @@ async def test_the_recorded_question_is_asked_when_its_conversation_is_opened(tm
     assert len((await server.tree(conversation))["runs"]) == 3, "another look asks nothing"
     models = await server.get("/api/models")
     assert [each["label"] for each in models["models"]] == ["claude-sonnet-5-5 (recorded)"]
+
+
+async def test_what_was_stopped_is_stopped_again(tmp_path: Path, replay: Replay) -> None:
+    async with FakeProvider([Turn(text="One, two, three", stall=900)]) as fake:
+        path, _ = await record(tmp_path, fake.anthropic(), stop_at(TextDelta))
+    server, conversation = await replay(path)
+    _, frames = await look(server, conversation)
+    assert (frames[-1]["type"], frames[-1]["outcome"]) == ("done", "stopped")
 
 
 async def test_what_was_decided_is_decided_again(tmp_path: Path, replay: Replay) -> None:

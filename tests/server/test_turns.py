@@ -38,6 +38,23 @@ def _branch(tree: Any) -> list[str]:
     return found
 
 
+async def test_a_notice_that_lasts_is_stored_with_its_run(start: Any, fake: Any) -> None:
+    def answer(request: Recorded) -> Turn:
+        if len(provider.requests) == 2:
+            return Turn(status=529)
+        is_long = len(request.body["messages"]) > 1
+        return Turn(status=400, error="prompt is too long: 900 tokens > 500 maximum") if is_long else Turn(text="Well.")
+
+    provider = await fake(answer)
+    running = await start("anthropic:fake", trim=True)
+    conversation = await running.conversation()
+    await _say(running, conversation)
+    tree = await _say(running, conversation, "And then?")
+    (notice,) = tree["runs"][-1]["notices"]
+    assert notice["lasting"] and "The oldest 2 messages are left out." in notice["message"]
+    assert tree["runs"][0]["notices"] == []
+
+
 # --- R6: durable before the provider is called ------------------------------------------------------------------------
 
 

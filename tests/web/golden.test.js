@@ -34,10 +34,10 @@ for (const name of readdirSync(FOLDER).sort()) {
 
   test(`${name} looks the same when it is loaded from what was stored of it`, () => {
     const { runId, model, outcome, finishReason, usage, error, messages, parts } = transcriptOf([stream])
-    const run = { id: runId, parentId: null, messageId: "m", model, state: "ended", outcome, finishReason, usage, error, approvals: [], createdAt: "" }
+    const run = { id: runId, parentId: null, messageId: "m", model, state: "ended", outcome, finishReason, usage, error, approvals: [], notices: parts.filter(({ lasting }) => lasting), createdAt: "" }
     const loaded = eventsOf(run, messages ?? []).reduce(reduce, EMPTY)
-    // Notices, progress and times are of the moment.
-    const told = (all) => all.filter(({ kind }) => kind !== "notice").map(({ kind, text, id, name, input, inputText, state, result, isOpen, isByProvider, sources }) => [kind, text, id, name, input ?? inputText, state, result, isOpen, isByProvider, sources])
+    // Other notices, progress and times are of the moment.
+    const told = (all) => all.filter(({ kind, lasting }) => kind !== "notice" || lasting).map(({ kind, text, id, name, input, inputText, state, result, isOpen, isByProvider, sources }) => [kind, text, id, name, input ?? inputText, state, result, isOpen, isByProvider, sources])
     assert.deepEqual(told(loaded.parts), told(parts))
     assert.deepEqual([loaded.status, loaded.outcome, loaded.error?.code], [error ? "failed" : "done", outcome, error?.code])
   })
