@@ -162,7 +162,8 @@ def _tie(part: Opaque) -> tuple[str, str]:
 
 
 def _input(history: Sequence[Message], compatible: bool) -> Iterator[Item]:
-    programs = {part.call_id for message in history for part in message.parts if isinstance(part, Opaque)}
+    own = [part for message in history for part in message.parts if isinstance(part, Opaque)]
+    programs = {part.call_id for part in own if part.call_id}
     callers: dict[str, Item] = {}
     for message in history:
         if message.role == "assistant":
@@ -170,7 +171,7 @@ def _input(history: Sequence[Message], compatible: bool) -> Iterator[Item]:
             for call in calls:
                 caller = call.pop("caller", None)
                 # A program that is not sent calls nothing.
-                if isinstance(caller, dict) and caller.get("caller_id") in programs:
+                if isinstance(caller, dict) and word(caller.get("caller_id")) in programs:
                     callers[call["call_id"]] = {"caller": caller}
                     call |= callers[call["call_id"]]
             yield from items + calls

@@ -420,6 +420,13 @@ def test_a_program_that_calls_our_tools_is_sent_while_it_waits_and_its_results_n
     assert "program" not in str(given_up), "and not when it never came to its end"
 
 
+def test_a_caller_that_is_no_name_is_left_out() -> None:
+    caller = {"type": "program", "caller_id": ["p"]}
+    parts = reading_of(done(0, PROGRAM), done(1, CALL | {"caller": caller}), ended()).message.parts
+    history = [user("Hi"), Message("assistant", parts), Message("tool", (ToolResult("c", "add", "2"),))]
+    assert "caller" not in str(request_of(history)["input"])
+
+
 def test_calls_are_sent_last_so_that_their_results_follow_them() -> None:
     call = ToolCall("c", "add", {"a": 1}, '{"a": 1}')
     kinds = [item["type"] for item in sent_after(call, Text("Meanwhile."))]
