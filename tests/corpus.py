@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from chatstream.providers.openai import ResponsesTranslator
 
 from chatstream import errors
 from chatstream.deltas import Delta, Finish, Usage
@@ -22,6 +21,7 @@ from chatstream.events import Event, Grammar, RunStarted, TurnStarted
 from chatstream.messages import Message
 from chatstream.providers.anthropic import MessagesTranslator
 from chatstream.providers.base import Told, Translator, translate
+from chatstream.providers.openai import ResponsesTranslator
 from chatstream.providers.openai_chat import ChatTranslator
 from chatstream.turn import Turn
 
