@@ -582,7 +582,7 @@ def test_the_json_is_what_clients_are_told() -> None:
     expected: dict[str, Any] = {
         **{"id": "run_1", "conversationId": "conv_1", "parentId": "msg_1", "messageId": "msg_2", "turnId": "turn_1"},
         **{"model": "a:b", "state": "running", "outcome": None, "finishReason": None, "usage": None, "error": None},
-        **{"approvals": [], "nextRunId": None, "createdAt": "1970-01-01T00:00:00.000Z", "endedAt": None},
+        **{"notices": [], "approvals": [], "nextRunId": None, "createdAt": "1970-01-01T00:00:00.000Z", "endedAt": None},
     }
     assert conversations.run_to_json(run) == expected
     ending = {"finishReason": "tool_calls", "usage": {"inputTokens": 1}}
