@@ -12,9 +12,7 @@ from enum import StrEnum
 from operator import attrgetter
 from typing import Any, ClassVar
 
-import orjson
-
-from .messages import Citation
+from .messages import Citation, check_depth
 
 Key = int | str
 
@@ -167,8 +165,7 @@ def _check(delta: Any) -> None:
         if (value := getattr(delta, name, None)) is not None:
             if not isinstance(value, dict):
                 raise TypeError(f"{name} is no object")
-            # orjson reads 1024 levels and writes 254; a few are around it in the log.
-            orjson.dumps([[[[[[[[value]]]]]]]])
+            check_depth(value)
 
 
 Delta = TextDelta | TextDetail | ReasoningDelta | ToolCallDelta | OpaqueDelta | PartEnd | UsageDelta | Finish

@@ -148,6 +148,14 @@ def user(text: str) -> Message:
     return Message("user", (Text(text),))
 
 
+def check_depth(value: object) -> None:
+    """Raise TypeError for what was read and could not be passed on, a few levels further in.
+
+    orjson reads 1024 levels and writes 254.
+    """
+    orjson.dumps([[[[[[[[value]]]]]]]])
+
+
 def read_arguments(arguments: str) -> tuple[dict[str, Any] | None, str]:
     """Return the object that a call's arguments stand for, or None and the reason why they stand for none.
 
@@ -157,8 +165,7 @@ def read_arguments(arguments: str) -> tuple[dict[str, Any] | None, str]:
         return {}, ""
     try:
         value = orjson.loads(arguments)
-        # It reads 1024 levels and writes 254: what cannot be passed on, a few levels further in, is not taken.
-        orjson.dumps([[[[[[[[value]]]]]]]])
+        check_depth(value)
     except (ValueError, TypeError) as error:
         return None, f"the arguments are not valid JSON ({error}); they were: {arguments[:200]}"
     if not isinstance(value, dict):

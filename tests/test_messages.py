@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import orjson
@@ -34,6 +33,7 @@ from chatstream.messages import (
     without_tools,
 )
 from chatstream.providers import ModelRequest, anthropic, openai, openai_chat
+from tests.clocks import cpu
 from tests.validators import check_anthropic, check_chat, check_responses
 
 HERE, ELSEWHERE = "anthropic:claude-x", "openai-chat:gpt-x"
@@ -148,13 +148,10 @@ def test_the_work_grows_with_the_history_and_not_with_its_square() -> None:
     def spend(count: int) -> float:
         calls = Message("assistant", (ToolCall("", "a", {}, "{}"),) * count)
         many = [user("Hi"), Message("assistant", (Text("Ho"),))] * count
-        began = time.process_time()
-        sendable([user("Hi"), calls, *many, *[user("x")] * count], HERE)
-        return time.process_time() - began
+        return cpu(lambda: sendable([user("Hi"), calls, *many, *[user("x")] * count], HERE))
 
-    spend(10)
-    few = max(min(spend(500) for _ in range(3)), 0.001)
-    assert spend(8000) < 16 * few * 6, "16 times the work, and 256 times were it the square"
+    few, many = (min(spend(count) for _ in range(5)) for count in (1000, 16000))
+    assert many < 16 * few * 6, "16 times the work, and 256 times were it the square"
 
 
 CALL = ToolCall("a", "add", {"a": 1}, '{"a": 1}')

@@ -13,7 +13,6 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from .. import errors
 from ..deltas import (
     Batch,
     Delta,
@@ -29,10 +28,22 @@ from ..deltas import (
     UsageDelta,
     arguments_delta,
 )
-from ..messages import Image, Message, Opaque, Part, Reasoning, Text, ToolCall, ToolResult, sendable, system_text
+from ..messages import (
+    Image,
+    Message,
+    Opaque,
+    Part,
+    Reasoning,
+    Text,
+    ToolCall,
+    ToolResult,
+    check_depth,
+    sendable,
+    system_text,
+)
 from ..sse import Frame
-from .anthropic_blocks import Block, call_name, cited, is_call, kept, shown, text, whole
-from .base import ModelInfo, ModelRequest, SdkProvider, Translator, finish_reason, read_json
+from .anthropic_blocks import Block, call_name, cited, is_call, shown, text, whole
+from .base import ModelInfo, ModelRequest, SdkProvider, Translator, finish_reason, own_tools, read_json
 from .failures import Told
 
 _FINISH = {
@@ -120,14 +131,9 @@ def build_request(request: ModelRequest, provider: str) -> dict[str, Any]:
 
 
 def _provider_tools(request: ModelRequest) -> list[dict[str, Any]]:
-    if unknown := [name for name in request.provider_tools if name not in _PROVIDER_TOOLS]:
-        known = ", ".join(_PROVIDER_TOOLS)
-        raise errors.ProviderRefused(f"Anthropic runs no tool {unknown[0]!r} itself: the known ones are {known}.")
     is_new = request.model.startswith("claude-") and not _TAKES_BUDGET.match(request.model)
-    return [
-        {"type": _PROVIDER_TOOLS[name][0 if is_new else 1], "name": name}
-        for name in dict.fromkeys(request.provider_tools)
-    ]
+    names = own_tools(request, _PROVIDER_TOOLS, "Anthropic")
+    return [{"type": _PROVIDER_TOOLS[name][0 if is_new else 1], "name": name} for name in names]
 
 
 def _is_container(part: Part) -> bool:
@@ -308,7 +314,7 @@ class MessagesTranslator:
 
     def _end(self) -> None:
         if self._container is not None:
-            self.batch.add(OpaqueDelta("container", kept({"type": "container"} | self._container)))
+            self.batch.add(OpaqueDelta("container", {"type": "container"} | self._container))
             self._container = None
         if not self._has_finished:
             self.batch.add(Finish(FinishReason.OTHER))
@@ -322,7 +328,7 @@ class MessagesTranslator:
         if read is None:
             self._start_opaque(index, block)
             return
-        extra = kept({name: value for name, value in block.items() if name not in read and value is not None}) or None
+        extra = {name: value for name, value in block.items() if name not in read and value is not None} or None
         if kind == "text":
             if said := block.get("text"):
                 self.batch.join(TextDelta, index, said)
@@ -340,7 +346,8 @@ class MessagesTranslator:
         else:
             self.batch.add(ToolCallDelta(index, text(block.get("id")), text(block.get("name")), extra=extra))
             if block.get("input"):
-                self._inputs[index] = kept(block["input"])
+                check_depth(block["input"])
+                self._inputs[index] = block["input"]
 
     def _start_opaque(self, index: int, block: Block) -> None:
         """Begin a block that is carried whole: a call is shown at once, a result when all of it is there."""
@@ -372,12 +379,12 @@ class MessagesTranslator:
             self._cite(index, delta["citation"])
 
     def _cite(self, index: int, citation: Block) -> None:
-        self.batch.add(TextDetail(index, (cited(citation),), {"citations": [kept(citation)]}))
+        self.batch.add(TextDetail(index, (cited(citation),), {"citations": [citation]}))
 
     def _stop(self, index: int) -> None:
         self._open.pop(index, None)
         if index in self._opaque:
-            block = kept(whole(*self._opaque.pop(index)))
+            block = whole(*self._opaque.pop(index))
             if block is None:
                 self.batch.add(PartEnd(index))  # a call whose input broke off: shown so, and never sent back
             else:

@@ -8,15 +8,12 @@ a `tool_use_id` is its result.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, TypeVar
-
-import orjson
+from typing import Any
 
 from ..deltas import OpaqueDelta
 from ..messages import Citation, read_arguments
 
 Block = dict[str, Any]
-T = TypeVar("T")
 
 # The members that say something to people, in the order in which they are read; the others are ids and ciphers.
 _READABLE = ("title", "url", "text", "stdout", "stderr", "lines", "tool_name", "tool_references", "content")
@@ -29,13 +26,6 @@ def text(value: object) -> str:
     if not isinstance(value, str | None):
         raise TypeError(f"a text was expected, not {value!r:.100}")
     return value or ""
-
-
-def kept(value: T) -> T:
-    """Return what goes into the history as it came; raises TypeError where it is nested too deeply to be written."""
-    # It reads 1024 levels and writes 254 (see `read_arguments`).
-    orjson.dumps([[[[[[[[value]]]]]]]])
-    return value
 
 
 def cited(raw: Mapping[str, Any]) -> Citation:

@@ -14,7 +14,7 @@ import importlib
 import json
 import os
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Protocol, Self
@@ -443,3 +443,11 @@ def _not_a_stream(told: Told, kind: str, body: bytes) -> errors.ProviderError:
 def finish_reason(table: Mapping[str, FinishReason], raw: object) -> FinishReason:
     """Return what a provider's word means; a word that nobody documented is OTHER."""
     return table.get(str(raw), FinishReason.OTHER)
+
+
+def own_tools(request: ModelRequest, known: Collection[str], label: str) -> list[str]:
+    """Return the names of the provider's own tools that a request wants; raises ProviderRefused for an unknown one."""
+    if unknown := [name for name in request.provider_tools if name not in known]:
+        names = ", ".join(known)
+        raise errors.ProviderRefused(f"{label} runs no tool {unknown[0]!r} itself: the known ones are {names}.")
+    return list(dict.fromkeys(request.provider_tools))

@@ -16,7 +16,6 @@ from typing import Any
 
 import orjson
 
-from .. import errors
 from ..deltas import (
     Batch,
     Delta,
@@ -48,7 +47,7 @@ from ..messages import (
 )
 from ..sse import Frame
 from ..tools import Tool
-from .base import ModelRequest, Told, Translator, finish_reason, read_json
+from .base import ModelRequest, Told, Translator, finish_reason, own_tools, read_json
 from .openai_chat import OpenAIChat, is_reasoning_model
 from .openai_items import PAID, Item, input_of, is_error, is_output, name_of, result_of, word
 
@@ -122,10 +121,7 @@ def _function(tool: Tool) -> Item:
 
 
 def _provider_tools(request: ModelRequest) -> list[Item]:
-    if unknown := [name for name in request.provider_tools if name not in _PROVIDER_TOOLS]:
-        known = ", ".join(_PROVIDER_TOOLS)
-        raise errors.ProviderRefused(f"OpenAI runs no tool {unknown[0]!r} itself: the known ones are {known}.")
-    return [_PROVIDER_TOOLS[name] for name in dict.fromkeys(request.provider_tools)]
+    return [_PROVIDER_TOOLS[name] for name in own_tools(request, _PROVIDER_TOOLS, "OpenAI")]
 
 
 def _answered(messages: Sequence[Message]) -> list[Message]:

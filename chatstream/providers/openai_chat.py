@@ -72,7 +72,7 @@ _FINISH = {
 # that its model could not write, behind which there is no answer.
 _FAILED = {"error", "network_error", "insufficient_system_resource", "abort", "function_call_filter"}
 # OpenAI's reasoning models refuse a temperature and take an effort; the others the other way round.
-REASONING_MODEL = re.compile(r"o\d|gpt-[5-9](?!.*chat)")
+_REASONING_MODEL = re.compile(r"o\d|gpt-[5-9](?!.*chat)")
 # Those of OpenAI's own models that take no image: https://platform.openai.com/docs/models
 _BLIND = re.compile(r"gpt-3|gpt-4(?:-\d{4}|-32k|$)|o1-(?:mini|preview)|o3-mini|.*-(?:audio|search)-preview")
 # Mistral's models by their names, what their ids of calls look like, and what they are told to have said when stopped.
@@ -116,7 +116,7 @@ class OpenAIChat(SdkProvider):
         return not self.is_compatible or self.default_model != type(self).default_model
 
     def info(self, model: str) -> ModelInfo:
-        reasons = bool(REASONING_MODEL.match(model))
+        reasons = is_reasoning_model(model)
         # Of another server's models nothing is known: one that cannot see an image says so itself.
         images = self.is_compatible or not _BLIND.match(model)
         label = f"{model} ({self.shown})"
@@ -169,16 +169,16 @@ def build_request(request: ModelRequest, provider: str, *, compatible: bool) -> 
             }
             for tool in request.tools
         ]
-    if request.effort is not None and (compatible or REASONING_MODEL.match(request.model)):
+    if request.effort is not None and (compatible or is_reasoning_model(request.model)):
         parameters["reasoning_effort"] = request.effort
-    if request.temperature is not None and not REASONING_MODEL.match(request.model):
+    if request.temperature is not None and not is_reasoning_model(request.model):
         parameters["temperature"] = request.temperature
     return parameters
 
 
 def is_reasoning_model(name: str) -> bool:
     """Return whether it is one of OpenAI's models that reason, wherever it runs (`openai/gpt-5`, `openai.gpt-5.6`)."""
-    return bool(REASONING_MODEL.match(name.rpartition("/")[2].removeprefix("openai.")))
+    return bool(_REASONING_MODEL.match(name.rpartition("/")[2].removeprefix("openai.")))
 
 
 def _for_mistral(history: Sequence[Message]) -> list[Message]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import time
 from functools import cache
 from typing import Any
 
@@ -17,6 +16,7 @@ from chatstream.providers import ModelRequest, anthropic, openai, openai_chat
 from chatstream.testing import Call, Turn
 from chatstream.testing.streams import STREAMS as WRITTEN
 from chatstream.wires.native import Encoder
+from tests.clocks import cpu
 from tests.corpus import FAKES, STREAMS, bytes_of, read
 from tests.cuts import random_cut
 from tests.validators import check_anthropic, check_chat, check_responses
@@ -68,9 +68,7 @@ def growth(api: str, frames: list[bytes], at: int) -> float:
 
 def _work(api: str, frames: list[bytes], at: int, count: int) -> float:
     data = b"".join([*frames[:at], *[frames[at]] * count, *frames[at + 1 :]])
-    began = time.process_time()
-    read(api, [data])
-    return time.process_time() - began
+    return cpu(lambda: read(api, [data]))
 
 
 def _check_message(message: Message) -> None:
