@@ -33,7 +33,7 @@ from .providers import ModelInfo, ModelRequest, Models, Provider
 from .providers.anthropic import MessagesTranslator
 from .providers.base import Told, Translator, translate
 from .providers.openai import ResponsesTranslator
-from .providers.openai_chat import ChatTranslator
+from .providers.openai_chunks import ChatTranslator
 from .tools import Tool, Toolbox
 
 _TRANSLATORS: dict[str, Callable[[Told], Translator]] = {

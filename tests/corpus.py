@@ -22,7 +22,7 @@ from chatstream.messages import Message
 from chatstream.providers.anthropic import MessagesTranslator
 from chatstream.providers.base import Told, Translator, translate
 from chatstream.providers.openai import ResponsesTranslator
-from chatstream.providers.openai_chat import ChatTranslator
+from chatstream.providers.openai_chunks import ChatTranslator
 from chatstream.turn import Turn
 
 FOLDER = Path(os.environ.get("CHATSTREAM_STREAMS", "/nowhere"))

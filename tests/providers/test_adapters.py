@@ -25,7 +25,8 @@ from chatstream.providers.anthropic import Anthropic, MessagesTranslator
 from chatstream.providers.base import SdkProvider, Told
 from chatstream.providers.failures import retry_after
 from chatstream.providers.openai import ResponsesTranslator
-from chatstream.providers.openai_chat import ChatTranslator, OpenAIChat
+from chatstream.providers.openai_chat import OpenAIChat
+from chatstream.providers.openai_chunks import ChatTranslator
 from chatstream.testing import Call, FakeProvider, Turn, chat_stream, messages_stream, responses_stream
 from chatstream.turn import Turn as TurnOfEvents
 from tests.cuts import random_cut

@@ -19,7 +19,8 @@ from chatstream.providers.anthropic import Anthropic
 from chatstream.providers.base import Told, translate
 from chatstream.providers.limits import Chunks, Watch
 from chatstream.providers.openai import OpenAI
-from chatstream.providers.openai_chat import ChatTranslator, OpenAIChat
+from chatstream.providers.openai_chat import OpenAIChat
+from chatstream.providers.openai_chunks import ChatTranslator
 from chatstream.testing import FakeProvider, Turn
 from chatstream.testing.streams import STREAMS
 from tests.runs import SDKS, SETTINGS, follow, of

@@ -27,7 +27,8 @@ from chatstream.messages import (
 from chatstream.providers import ModelRequest
 from chatstream.providers.base import Told, translate
 from chatstream.providers.openai import OpenAI
-from chatstream.providers.openai_chat import ChatTranslator, OpenAIChat, build_request
+from chatstream.providers.openai_chat import OpenAIChat, build_request
+from chatstream.providers.openai_chunks import ChatTranslator
 from chatstream.testing import FakeProvider, Recorded
 from chatstream.testing import Turn as FakeTurn
 from chatstream.turn import Turn
