@@ -6,8 +6,6 @@ import json
 import os
 import re
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +13,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
-ROOT = Path(__file__).parents[2]
+from tests import fork
+
 INSTALL = "apt-get install chromium (or any chromium on the PATH)"
 
 Serve = Callable[..., str]
@@ -109,11 +108,9 @@ class Program:
 
     def start(self) -> None:
         port = re.findall(r":(\d+)", self.address) or ["0"]
-        command = [sys.executable, "-m", "chatstream", *self._command, "--port", port[0], *self._options]
-        self._process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        assert self._process.stdout
+        self._process, self._output = fork.start([*self._command, "--port", port[0], *self._options])
         lines = []
-        for line in self._process.stdout:
+        for line in self._output:
             lines.append(line)
             if found := re.search(r"http://127\.0\.0\.1:\d+\S*", line):
                 self.address = found[0]
@@ -122,14 +119,19 @@ class Program:
 
     def kill(self) -> None:
         self._process.kill()
-        self._process.communicate()
+        self._wait()
 
     def end(self) -> None:
-        if self._process.returncode is not None:
+        if self._output.closed:
             return
         self._process.terminate()
+        self._wait()
+
+    def _wait(self) -> None:
         # Reading to its end also lets the server write its last lines.
-        self._process.communicate()
+        self._output.read()
+        self._output.close()
+        self._process.join()
 
 
 @pytest.fixture

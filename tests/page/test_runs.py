@@ -38,13 +38,13 @@ def test_a_reload_in_mid_answer_goes_on_where_it_was(open_page):
 
 
 def test_a_reload_right_after_the_question_loses_nothing(open_page):
-    watched = open_page(LONG)
+    watched = open_page(turns(words(200), delay=0.01, chunk=8))
     with watched.page.expect_response("**/api/chat"):
         watched.ask("Hi")
     watched.reload()
     expect(watched.page.locator(".bubble")).to_have_text("Hi")
     watched.wait_until_answered()
-    assert shown(watched) == words(600)
+    assert shown(watched) == words(200)
 
 
 def test_being_offline_is_visible_and_afterwards_no_text_is_doubled_or_lost(open_page, context):

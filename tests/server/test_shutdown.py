@@ -163,8 +163,9 @@ async def test_a_signal_lets_the_program_finish_what_it_is_asked_and_take_nothin
 
 
 async def test_what_a_signal_interrupts_is_there_at_the_next_start(program: Any) -> None:
+    # By the SDK that loads fastest.
     async with FakeProvider([STALLED] * 20) as provider:
-        options = ("--model", "anthropic:fake", "--grace", "0.2")
+        options = ("--model", "openai-chat:fake", "--grace", "0.2")
         running = await program(*options, **provider_environment(provider.url))
         made = [await running.conversation() for _ in range(20)]
         responses = [await running.open(turn(conversation)) for conversation in made]
