@@ -26,6 +26,7 @@ LONGEST = 1e9  # seconds: thirty years
 class Config:
     """The settings of one server. `allowed_hosts` are names of it beside the loopback ones; times are in seconds.
 
+    `cors_origins` are the origins of other pages that may ask, each as `read_origin` takes it.
     `data` is the folder of the database, None to keep everything in memory; the program's own default is a folder in
     the user's home.
     """
@@ -34,6 +35,7 @@ class Config:
     port: int = 8000
     token: str = field(default="", repr=False)
     allowed_hosts: tuple[str, ...] = ()
+    cors_origins: tuple[str, ...] = ()
     model: str = ""
     system: str = ""
     max_output_tokens: int = 4096
@@ -73,6 +75,10 @@ _OPTIONS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("port", {"type": int, "help": "port to listen on, 0 for any free one (default: 8000)"}),
     ("token", {"help": "what a client must show: as 'Authorization: Bearer ...', or a browser by its cookie"}),
     ("allowed-host", {"action": "append", "help": "a name by which clients reach the server; may be repeated"}),
+    (
+        "cors-origin",
+        {"action": "append", "help": "the origin of a page elsewhere that may use the API; may be repeated"},
+    ),
     ("model", {"help": "provider:model, such as anthropic:claude-sonnet-5-5, local:FILE.gguf or scripted:demo"}),
     ("system", {"help": "the system prompt: a text, or the name of a file that holds it"}),
     ("max-output-tokens", {"type": int, "help": "most tokens of one answer (default: 4096)"}),
@@ -109,8 +115,15 @@ _OPTIONS: tuple[tuple[str, dict[str, Any]], ...] = (
 )
 PROVIDER_TOOLS = ("web_search", "web_fetch", "code_execution")
 # Names of options whose value in `Config` is called otherwise, being a list.
-_RENAMED = {"allowed_host": "allowed_hosts"}
+_RENAMED = {"allowed_host": "allowed_hosts", "cors_origin": "cors_origins"}
 _HOST_NAME = re.compile(r"[\w.-]+|\[[\da-f:.]+\]", re.ASCII | re.IGNORECASE)
+_ORIGIN = re.compile(
+    r"(?P<scheme>[a-z][a-z\d+.-]*)://(?P<host>\w[\w-]*(\.\w[\w-]*)*\.?|\[[\da-f:.]+\])(:(?P<port>\d{1,5}))?"
+    r"(?P<rest>[/?#].*)?",
+    re.ASCII | re.IGNORECASE,
+)
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+_NOT_OF_PAGES = ("file", "ws", "wss", "data", "blob")  # what these open is no page, or has the origin 'null'
 
 
 _EPILOG = (
@@ -177,9 +190,11 @@ def read_config(arguments: Sequence[str], environ: Mapping[str, str] = os.enviro
     values["data"] = None if data == ":memory:" else _path("data", data)
     if "system" in values:
         values["system"] = _text_or_file(values["system"])
-    for name in ("allowed_host", "tools"):
+    for name in ("allowed_host", "cors_origin", "tools"):
         if name in values:
             values[_RENAMED.get(name, name)] = tuple(values.pop(name))
+    if "cors_origins" in values:
+        values["cors_origins"] = tuple(dict.fromkeys(map(read_origin, values["cors_origins"])))
     if "provider_tools" in values:
         names = map(str.strip, values["provider_tools"].split(","))
         values["provider_tools"] = tuple(dict.fromkeys(filter(None, names)))
@@ -196,6 +211,44 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
         return False
+
+
+def read_origin(text: str) -> str:
+    """Return an origin as browsers send it: in small letters, and without the port that goes without saying.
+
+    Raises ConfigError that says what to write (https://html.spec.whatwg.org/#ascii-serialisation-of-an-origin).
+    """
+    if text == "*":
+        raise _no_origin(text, "any page at all could use your models and tools")
+    if text == "null":
+        raise _no_origin(text, "any file and any frame in a sandbox is called that")
+    met = _ORIGIN.fullmatch(text)
+    if met is None:
+        scheme = "http" if is_loopback(text.partition(":")[0].lower()) else "https"
+        named = _ORIGIN.fullmatch(f"{scheme}://{text}")
+        raise _no_origin(text, f"write {_serialise(named, text)}" if named else "")
+    origin = _serialise(met, text)
+    if met["rest"]:
+        raise _no_origin(text, f"write {origin}")
+    return origin
+
+
+def _serialise(met: re.Match[str], text: str) -> str:
+    scheme, host, port = met["scheme"].lower(), met["host"].lower(), int(met["port"] or 0)
+    if scheme in _NOT_OF_PAGES or port > 65535 or (met["port"] and not port):
+        raise _no_origin(text)
+    if host.startswith("[") or host.rpartition(".")[2].isdecimal():
+        try:
+            address = ipaddress.ip_address(host.strip("[]"))
+        except ValueError:
+            raise _no_origin(text) from None
+        host = f"[{address}]" if address.version == 6 else str(address)
+    return f"{scheme}://{host}" + (f":{port}" if port not in (0, _DEFAULT_PORTS.get(scheme)) else "")
+
+
+def _no_origin(text: str, why: str = "") -> ConfigError:
+    wanted = "the origin of a page, such as https://app.example or http://localhost:5173"
+    return ConfigError(f"--cors-origin takes {wanted}, and not {text!r}" + (f": {why}" if why else ""))
 
 
 def _path(option: str, value: str) -> Path:

@@ -6,11 +6,14 @@ ISO 8601 with milliseconds.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal
+
+import orjson
 
 from .messages import Image, Message, Opaque, Text, ToolCall, ToolResult, message_to_json
 
@@ -77,11 +80,32 @@ class Approval:
 
 
 @dataclass(frozen=True, slots=True)
+class Caller:
+    """How a caller that keeps its conversation names it, and this turn of it, where it names them at all.
+
+    The same `turn_id` in the same thread is the same run as long as that is in one of the states `again` ("" while it
+    runs), and has to have the same `digest`. A run that nobody watches is stopped after `unwatched` seconds, None for
+    as many as are usual.
+    """
+
+    thread_id: str = ""
+    turn_id: str = ""
+    digest: str = ""
+    again: frozenset[str] = frozenset()
+    unwatched: float | None = None
+
+
+NOBODY = Caller()  # who names nothing
+
+
+@dataclass(frozen=True, slots=True)
 class Run:
     """A run that answers message `parent_id` with `message_id`, f"{message_id}_2" and so on.
 
-    `conversation_id` and `turn_id` are empty for a stateless one, `outcome` while it runs. `request` is what is needed
-    to go on after a pause, `ending` holds finishReason, usage, error and notices as they go to the client.
+    `conversation_id` is empty for a stateless one, which may have a `thread_id` by which its caller knows it; `outcome`
+    is empty while it runs, `digest` is that of the request that began it. `request` is what is needed to go on after a
+    pause and to tell the run again, `ending` holds finishReason, usage, error and notices as they go to the client, and
+    whether anybody watched it end.
     """
 
     id: str
@@ -96,9 +120,16 @@ class Run:
     ended_at: float = 0.0
     outcome: str = ""
     next_run_id: str = ""
+    thread_id: str = ""
+    digest: str = ""
     request: dict[str, Any] = field(default_factory=dict)
     ending: dict[str, Any] = field(default_factory=dict)
     approvals: tuple[Approval, ...] = ()
+
+
+def digest(body: Any) -> str:
+    """Return what tells one request from another."""
+    return hashlib.sha256(orjson.dumps(body, option=orjson.OPT_SORT_KEYS)).hexdigest()
 
 
 # --- JSON -------------------------------------------------------------------------------------------------------------

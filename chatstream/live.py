@@ -29,7 +29,8 @@ _TAIL = 512  # events that are kept at hand for viewers; one that is further beh
 _FIRST = 5.0  # seconds at least for the first viewer of a run to come
 
 Kept = events.ApprovalRequested | events.Notice  # what is stored with the run, beside its messages
-End = Callable[[Run, Event, Sequence[Kept], Sequence[Message]], Awaitable[None]]
+# Is told how the run ended, and whether anybody watched.
+End = Callable[[Run, Event, Sequence[Kept], Sequence[Message], bool], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +60,7 @@ class LiveRun:
         self.loop = Loop(
             plan.provider, plan.model, messages, plan.toolbox, plan.settings, self._emit, started(run), answers
         )
-        self._run = run
+        self.run = run
         self._log = log
         self._end = end
         self._unwatched = unwatched
@@ -69,11 +70,21 @@ class LiveRun:
         self._shown = 0  # the number of the last event that viewers may have
         self._told: list[Kept] = []
         self._viewers = 0
+        self._was_watched = False
         self._waiting: set[asyncio.Future[None]] = set()
         self._is_over = False
         self._orphaning: asyncio.TimerHandle | None = None
         self.task = asyncio.create_task(self._work(), name=run.id)
         self._watch(0)
+
+    @property
+    def is_watched(self) -> bool:
+        return self._viewers > 0
+
+    @property
+    def is_left(self) -> bool:
+        """Whether somebody watched, and nobody does any more."""
+        return self._was_watched and not self.is_watched
 
     async def follow(self, after: int) -> AsyncGenerator[Sequence[Entry]]:
         self._watch(1)
@@ -81,7 +92,7 @@ class LiveRun:
             while True:
                 first = self._tail[0][0] if self._tail else self._shown + 1
                 if after + 1 < first:
-                    entries: Sequence[Entry] = await self._log.read(self._run.id, after)
+                    entries: Sequence[Entry] = await self._log.read(self.run.id, after)
                 else:
                     entries = self._tail[after + 1 - first :]
                 if entries:
@@ -103,10 +114,10 @@ class LiveRun:
         try:
             await self.loop.run()
         except errors.ChatstreamError as error:
-            log.error("%s cannot be kept: %s", self._run.id, error.for_log)
+            log.error("%s cannot be kept: %s", self.run.id, error.for_log)
             self._give_up(error.code, f"This answer could not be kept, so it was ended: {error.message}")
         except Exception:
-            log.exception("%s failed", self._run.id)
+            log.exception("%s failed", self.run.id)
             self._give_up("internal", "Something went wrong inside chatstream; its log says what.")
         finally:
             self._is_over = True
@@ -127,10 +138,10 @@ class LiveRun:
         self._next += len(batch)
         if self._note is not None:
             self._note(first, batch)
-        kept = self._log.append(self._run.id, first, batch)
+        kept = self._log.append(self.run.id, first, batch)
         if is_last(batch[-1]):
             await kept
-            await self._end(self._run, batch[-1], self._told, self.loop.history)
+            await self._end(self.run, batch[-1], self._told, self.loop.history, self.is_watched)
             self._publish(first, batch)
             return
         self._told += [event for event in batch if isinstance(event, Kept)]
@@ -159,6 +170,7 @@ class LiveRun:
     def _watch(self, change: int) -> None:
         """Count a viewer in or out; without any the run goes on for a while, and no longer."""
         self._viewers += change
+        self._was_watched |= change > 0
         if self._orphaning is not None:
             self._orphaning.cancel()
             self._orphaning = None

@@ -12,10 +12,10 @@ before its last event is shown.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
 import time
 from collections.abc import AsyncGenerator, Coroutine, Sequence
+from contextlib import aclosing
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -27,7 +27,7 @@ from .agent import Settings, new_id
 from .calls import Answer
 from .cassettes import Recorder
 from .config import Config
-from .conversations import Approval, Decision, Run
+from .conversations import NOBODY, Approval, Caller, Decision, Run, digest
 from .database import Database
 from .eventlog import Entry, EventLog, MemoryLog, SqliteLog
 from .eventlog import sqlite as sqlite_log
@@ -47,8 +47,8 @@ T = TypeVar("T")
 SWEEP = 10.0  # seconds between two looks for runs whose process died, and for what is too old
 _POLL = 0.1  # seconds between two looks at the run of another process
 _CLOSE = 1.0  # seconds for runs to end when they are told to
-# What of a request its run keeps, for the run that may follow it.
-_KEPT = ("model", "maxOutputTokens", "temperature", "effort", "tools")
+# What of a request its run keeps, for the run that may follow it; `wire` is what a wire needs to tell it again.
+_KEPT = ("model", "maxOutputTokens", "temperature", "effort", "tools", "wire")
 
 
 class Runs:
@@ -56,8 +56,8 @@ class Runs:
 
     def __init__(self, config: Config, models: Models, tools: Toolbox) -> None:
         self._config = config
-        self._models = models
-        self._tools = tools
+        self.models = models
+        self.tools = tools
         self._database = Database(config.data)
         self.log: EventLog = MemoryLog() if config.data is None else SqliteLog(self._database)
         self.store = Store(self._database)
@@ -112,7 +112,7 @@ class Runs:
 
     def plan(self, body: dict[str, Any]) -> Plan:
         """Return how a request is to be answered; raises RequestError, and ProviderError for an unusable model."""
-        provider, model = self._models.find(body.get("model", ""))
+        provider, model = self.models.find(body.get("model", ""))
         if provider.reason:
             raise provider.unusable(f"{provider.name}:{model} cannot be used: {provider.reason}.")
         config = self._config
@@ -131,13 +131,13 @@ class Runs:
             # Which another provider has is no reason to refuse the models of this one.
             provider_tools=tuple(name for name in config.provider_tools if name in provider.provider_tools),
         )
-        tools = self._chosen(body["tools"]) if "tools" in body else self._tools
+        tools = self._chosen(body["tools"]) if "tools" in body else self.tools
         return Plan(provider, model, tools, settings)
 
     def _chosen(self, tools: Sequence[str | dict[str, Any]]) -> Toolbox:
         """Return the tools that a request names, and those of the caller's own that it declares."""
         try:
-            return Toolbox(self._tools.get(each) if isinstance(each, str) else caller_tool(**each) for each in tools)
+            return Toolbox(self.tools.get(each) if isinstance(each, str) else caller_tool(**each) for each in tools)
         except (errors.UnknownTool, errors.ConfigError) as error:
             raise errors.RequestError(f"tools: {error.message}") from error
 
@@ -146,8 +146,8 @@ class Runs:
 
         The user's message is durable when it returns. Raises NotFound, Conflict, RequestError, Unavailable.
         """
-        digest = hashlib.sha256(orjson.dumps(body, option=orjson.OPT_SORT_KEYS)).hexdigest()
-        if known := await self.store.turn(owner, body["conversationId"], body["turnId"], digest):
+        mark = digest(body)
+        if known := await self.store.turn(owner, body["conversationId"], body["turnId"], mark):
             return known
         plan = self.plan(body)
         content = body.get("message")
@@ -155,31 +155,40 @@ class Runs:
         self._need_sight(plan, [message] if message else [])
         self._need_open()
         run = self._new_run(owner, run_id, plan, body, body["conversationId"], body["turnId"])
-        return await _whole(self._ask(run, plan, body, message, digest), self._beginning)
+        return await _whole(self._ask(run, plan, body, message, mark), self._beginning)
 
-    async def _ask(self, run: Run, plan: Plan, body: dict[str, Any], message: Message | None, digest: str) -> Run:
+    async def _ask(self, run: Run, plan: Plan, body: dict[str, Any], message: Message | None, mark: str) -> Run:
         parent_id = (body["parentId"] or "") if "parentId" in body else None
-        run, is_new = await self.store.begin(run, digest, message, new_id("msg"), parent_id)
+        run, is_new = await self.store.begin(run, mark, message, new_id("msg"), parent_id)
         if is_new:
             self._launch(run, plan, await self._history(run))
         return run
 
-    async def ask_once(self, owner: str, body: dict[str, Any], messages: Sequence[Message], run_id: str) -> Run:
-        """Begin a run whose conversation the caller keeps."""
+    async def ask_once(
+        self, owner: str, body: dict[str, Any], messages: Sequence[Message], run_id: str, caller: Caller = NOBODY
+    ) -> Run:
+        """Begin a run whose conversation the caller keeps, or find the run that this very request began before."""
         plan = self.plan(body)
         # What an answer was given to before is history: it must not keep anyone from asking another model.
         answered = max((number for number, each in enumerate(messages) if each.role == "assistant"), default=-1)
         self._need_sight(plan, messages[answered + 1 :])
         self._need_open()
-        run = self._new_run(owner, run_id, plan, body)
-        return await _whole(self._ask_once(run, plan, messages), self._beginning)
+        run = self._new_run(owner, run_id, plan, body, caller=caller)
+        return await _whole(self._ask_once(run, plan, messages, caller), self._beginning)
 
-    async def _ask_once(self, run: Run, plan: Plan, messages: Sequence[Message]) -> Run:
-        await self.store.start(run)
-        self._launch(run, plan, messages)
+    async def _ask_once(self, run: Run, plan: Plan, messages: Sequence[Message], caller: Caller) -> Run:
+        run, is_new = await self.store.start(run, caller)
+        if is_new:
+            # Who asks anew in a thread has left what nobody there watches any more.
+            for live in self._live.values() if run.thread_id else ():
+                if (live.run.owner, live.run.thread_id) == (run.owner, run.thread_id) and live.is_left:
+                    live.loop.stop(Outcome.STOPPED)
+            self._launch(run, plan, messages, unwatched=caller.unwatched)
         return run
 
-    async def decide(self, run: Run, decisions: Sequence[Decision], run_id: str) -> tuple[Run, str]:
+    async def decide(
+        self, run: Run, decisions: Sequence[Decision], run_id: str, caller: Caller = NOBODY, wire: Any = None
+    ) -> tuple[Run, str]:
         """Note what was decided on open calls of a paused run; when all are, the run goes on in another one.
 
         Returns the run and the id of that other one, empty while calls still wait. Deciding again what was decided
@@ -189,26 +198,59 @@ class Runs:
             return run, run.next_run_id
         plan = self.plan(run.request | {"model": run.model})  # whatever the default is by now
         self._need_open()
-        following = self._new_run(run.owner, run_id, plan, run.request, run.conversation_id)
-        return await _whole(self._decide(run, decisions, following, plan), self._beginning)
+        body = run.request if wire is None else run.request | {"wire": wire}
+        # It stays in its thread, by whatever wire it was decided.
+        following = self._new_run(run.owner, run_id, plan, body, run.conversation_id, caller=caller)
+        following = replace(following, thread_id=caller.thread_id or run.thread_id)
+        work = self._decide(run, decisions, following, plan, caller.unwatched)
+        return await _whole(work, self._beginning)
 
-    async def _decide(self, run: Run, decisions: Sequence[Decision], following: Run, plan: Plan) -> tuple[Run, str]:
+    async def go_on(
+        self, paused: Run, broken: Run, run_id: str, caller: Caller = NOBODY, wire: Any = None
+    ) -> Run | None:
+        """Begin a run behind one that followed a pause and came to nothing: what was said and done until then stays.
+
+        No tool is run again. None where it is not known any more what that was.
+        """
+        last: Event | None = None
+        async with aclosing(self.follow(broken)) as batches:
+            async for entries in batches:
+                last = entries[-1][1]
+        if last is None or not is_last(last):
+            return None
+        assert isinstance(last, events.RunFinished | events.RunFailed)
+        history = [*messages_from_json(paused.request.get("messages", [])), *last.messages]
+        body = paused.request | {"model": paused.model, "wire": wire}
+        return await self.ask_once(paused.owner, body, history, run_id, caller)
+
+    async def _decide(
+        self, run: Run, decisions: Sequence[Decision], following: Run, plan: Plan, unwatched: float | None
+    ) -> tuple[Run, str]:
         kept = run.request.get("messages", [])
         run, next_id, is_new = await self.store.decide(run.owner, run.id, decisions, following, time.time())
         if is_new:
             following = await self.store.run(run.owner, next_id)
             history = await self._history(following) if run.conversation_id else messages_from_json(kept)
-            self._launch(following, plan, history, [_answer(approval) for approval in run.approvals])
+            self._launch(following, plan, history, [_answer(approval) for approval in run.approvals], unwatched)
         return run, next_id
 
     def _new_run(
-        self, owner: str, run_id: str, plan: Plan, body: dict[str, Any], conversation_id: str = "", turn_id: str = ""
+        self,
+        owner: str,
+        run_id: str,
+        plan: Plan,
+        body: dict[str, Any],
+        conversation_id: str = "",
+        turn_id: str = "",
+        caller: Caller = NOBODY,
     ) -> Run:
         return Run(
             id=run_id,
             owner=owner,
             conversation_id=conversation_id,
-            turn_id=turn_id,
+            thread_id=caller.thread_id,
+            turn_id=turn_id or caller.turn_id,
+            digest=caller.digest,
             message_id=new_id("msg"),
             model=f"{plan.provider.name}:{plan.model}",
             request={name: body[name] for name in _KEPT if name in body},
@@ -219,8 +261,16 @@ class Runs:
     async def _history(self, run: Run) -> list[Message]:
         return [node.message for node in await self.store.path(run.conversation_id, run.parent_id)]
 
-    def _launch(self, run: Run, plan: Plan, messages: Sequence[Message], answers: Sequence[Answer] = ()) -> None:
-        unwatched = self._config.orphan_after if run.conversation_id else self._config.linger
+    def _launch(
+        self,
+        run: Run,
+        plan: Plan,
+        messages: Sequence[Message],
+        answers: Sequence[Answer] = (),
+        unwatched: float | None = None,
+    ) -> None:
+        if unwatched is None:
+            unwatched = self._config.orphan_after if run.conversation_id else self._config.linger
         note = None
         if self._recorder is not None:
             tape = self._recorder.begin(started(run), plan.provider, messages, plan.toolbox, plan.settings, answers)
@@ -233,7 +283,7 @@ class Runs:
         has_image = any(isinstance(part, Image) for message in asked for part in message.parts)
         if not has_image or plan.provider.info(plan.model).images:
             return
-        seeing = [f"{each.provider}:{each.name}" for each in self._models.offered() if each.images and not each.reason]
+        seeing = [f"{each.provider}:{each.name}" for each in self.models.offered() if each.images and not each.reason]
         hint = f"these of this server can: {', '.join(seeing)}" if seeing else "no model of this server can"
         raise errors.RequestError(f"model: {plan.provider.name}:{plan.model} cannot take images; {hint}")
 
@@ -319,12 +369,14 @@ class Runs:
 
     # --- ending -------------------------------------------------------------------------------------------------------
 
-    async def _end(self, run: Run, last: Event, told: Sequence[Kept], history: Sequence[Message]) -> None:
+    async def _end(
+        self, run: Run, last: Event, told: Sequence[Kept], history: Sequence[Message], watched: bool = False
+    ) -> None:
         """Keep what came of a run: `history` is all that the model knows, for a stateless one that goes on."""
         assert isinstance(last, events.RunFinished | events.RunFailed)
         asked = [each for each in told if isinstance(each, events.ApprovalRequested)]
         notices = [notice_to_json(each) for each in told if isinstance(each, events.Notice) and each.is_lasting]
-        ending: dict[str, Any] = {"usage": usage_to_json(last.usage), "notices": notices}
+        ending: dict[str, Any] = {"usage": usage_to_json(last.usage), "notices": notices, "watched": watched}
         if isinstance(last, events.RunFinished):
             outcome = str(last.outcome)
             ending["finishReason"] = str(last.finish_reason)

@@ -24,7 +24,9 @@ import orjson
 from .agent import new_id
 from .conversations import (
     EXPIRED,
+    NOBODY,
     Approval,
+    Caller,
     Conversation,
     Decision,
     Node,
@@ -98,7 +100,12 @@ CREATE TRIGGER texts_deleted AFTER DELETE ON texts BEGIN
     INSERT INTO search (search, rowid, text) VALUES ('delete', old.number, old.text);
 END;
 """
-SCHEMA = Schema("conversations", [_TABLES])
+_THREADS = """
+ALTER TABLE runs ADD COLUMN thread_id TEXT NOT NULL DEFAULT '';  -- of a caller that keeps the conversation itself
+CREATE INDEX runs_of_thread ON runs (thread_id) WHERE thread_id <> '';
+CREATE INDEX runs_of_turn ON runs (turn_id) WHERE thread_id <> '';
+"""
+SCHEMA = Schema("conversations", [_TABLES, _THREADS])
 
 _CONVERSATION = """SELECT id, title, created_at, updated_at, leaf_id,
     EXISTS (SELECT 1 FROM runs WHERE conversation_id = conversations.id AND outcome = '') FROM conversations"""
@@ -106,7 +113,7 @@ _NODE = "SELECT id, parent_id, run_id, created_at, role, content FROM messages"
 _NODES = f"{_NODE} WHERE conversation_id = ? ORDER BY number"
 _OF = "conversation_id = ?"
 _RUN = """SELECT id, owner, ifnull(conversation_id, ''), parent_id, message_id, ifnull(turn_id, ''), model, process,
-    created_at, ended_at, outcome, next_run_id, request, ending, approvals FROM runs"""
+    created_at, ended_at, outcome, next_run_id, thread_id, digest, request, ending, approvals FROM runs"""
 _PATH = f"""WITH RECURSIVE path (number, parent_id) AS (
         SELECT number, parent_id FROM messages WHERE id = ? AND conversation_id = ?
         UNION ALL
@@ -292,15 +299,33 @@ class Store:
                 _entitle(db, conversation, _title(message.text))
             _add_node(db, conversation.id, Node(user_message_id, parent_id, message, "", run.created_at))
             parent_id = user_message_id
-        _add_run(db, replace(run, parent_id=parent_id), digest)
+        _add_run(db, replace(run, parent_id=parent_id, digest=digest))
         sql = "UPDATE conversations SET leaf_id = ?, updated_at = ? WHERE id = ?"
         db.execute(sql, (parent_id, run.created_at, conversation.id))
         return _run(db, run.owner, run.id), True
 
+    @_reads
+    def asked(self, db: Db, owner: str, caller: Caller) -> Run | None:
+        """Return the run that this turn of a caller's began before; raises Conflict where that had another body."""
+        return _asked(db, owner, caller)
+
+    @_reads
+    def newest(self, db: Db, owner: str, *, thread_id: str = "", turn_id: str = "") -> Run | None:
+        """Return the newest run of a thread, of a turn, or of a turn in a thread: of a caller's that names them."""
+        return _newest(db, owner, thread_id, turn_id)
+
+    @_reads
+    def unfinished(self, db: Db, owner: str, thread_id: str) -> Runs:
+        """Return the runs of a thread that have not ended."""
+        return _runs(db, "thread_id <> '' AND (owner, thread_id, outcome) = (?, ?, '')", owner, thread_id)
+
     @_writes
-    def start(self, db: Db, run: Run) -> bool:
-        """Add a run that no message of a user begins; returns False where there is one of that id."""
-        return _add_run(db, run)
+    def start(self, db: Db, run: Run, caller: Caller = NOBODY) -> tuple[Run, bool]:
+        """Add a run whose conversation the caller keeps; returns the run, and whether it is new."""
+        if known := _asked(db, run.owner, caller):
+            return known, False
+        _add_run(db, run)
+        return run, True
 
     @_writes
     def end(
@@ -416,6 +441,24 @@ def _known_turn(db: Db, owner: str, conversation_id: str, turn_id: str, digest: 
     return None
 
 
+def _asked(db: Db, owner: str, caller: Caller) -> Run | None:
+    if not caller.turn_id:
+        return None
+    known = _newest(db, owner, caller.thread_id, caller.turn_id)
+    if known is None or known.outcome not in caller.again:
+        return None
+    if known.digest != caller.digest:
+        raise Conflict(f"{caller.turn_id} was sent before, with another body", runId=known.id)
+    return known
+
+
+def _newest(db: Db, owner: str, thread_id: str, turn_id: str) -> Run | None:
+    named = {name: value for name, value in {"thread_id": thread_id, "turn_id": turn_id}.items() if value}
+    which = " AND ".join(["thread_id <> ''", "owner = ?", *(f"{name} = ?" for name in named)])
+    sql = f"number = (SELECT max(number) FROM runs WHERE {which})"
+    return next(iter(_runs(db, sql, owner, *named.values())), None)
+
+
 def _conversation(db: Db, owner: str, conversation_id: str) -> Conversation:
     for conversation in _conversations(db, "id = ? AND owner = ?", conversation_id, owner):
         return conversation
@@ -459,13 +502,12 @@ def _last_message(db: Db, run: Run) -> tuple[str, int]:
     return added[-1][0] if added else run.parent_id, len(added)
 
 
-def _add_run(db: Db, run: Run, digest: str = "") -> bool:
-    sql = """INSERT INTO runs (id, owner, conversation_id, parent_id, message_id, turn_id, digest, model, process,
-        created_at, request) VALUES (?, ?, nullif(?, ''), ?, ?, nullif(?, ''), ?, ?, ?, ?, ?)
-        ON CONFLICT (id) DO NOTHING"""
-    who = run.id, run.owner, run.conversation_id, run.parent_id, run.message_id, run.turn_id
-    what = digest, run.model, run.process, run.created_at, _dumps(run.request)
-    return db.execute(sql, (*who, *what)).rowcount == 1
+def _add_run(db: Db, run: Run) -> None:
+    sql = """INSERT INTO runs (id, owner, conversation_id, thread_id, parent_id, message_id, turn_id, digest, model,
+        process, created_at, request) VALUES (?, ?, nullif(?, ''), ?, ?, ?, nullif(?, ''), ?, ?, ?, ?, ?)"""
+    who = run.id, run.owner, run.conversation_id, run.thread_id, run.parent_id, run.message_id, run.turn_id
+    what = run.digest, run.model, run.process, run.created_at, _dumps(run.request)
+    db.execute(sql, (*who, *what))
 
 
 def _add_messages(db: Db, run: Run, messages: Sequence[Message], now: float) -> None:

@@ -6,8 +6,9 @@
 A provider on loopback (this process) streams `--deltas` deltas into each of `--streams` answers at once, one event in
 each write, `--pause` seconds between two; 0 is full speed. The server is `python -m chatstream` in a process of its
 own, and what is counted is the user and system time that the kernel charges to it. The cost of a request is measured
-by answers of one delta and taken off. Each is done twice: with the log in memory, and with the one in SQLite that makes
-the answers durable. Quote ratios between two runs on one machine: the machine decides the rest.
+by answers of one delta and taken off. Each API is asked twice: with the log in memory, and with the one in SQLite that
+makes the answers durable. Then the first of them is asked by the wires of other front ends. Quote ratios between two
+runs on one machine: the machine decides the rest.
 Linux only (reads /proc).
 """
 
@@ -23,6 +24,7 @@ import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from uuid import uuid4
 
 from chatstream.testing import Turn, chat_stream, messages_stream, responses_stream
 
@@ -31,6 +33,15 @@ APIS = {
     "anthropic": (messages_stream, "ANTHROPIC_API_KEY", "ANTHROPIC_BASE_URL", ""),
     "openai": (responses_stream, "OPENAI_API_KEY", "OPENAI_BASE_URL", "/v1"),
     "openai-chat": (chat_stream, "OPENAI_API_KEY", "OPENAI_BASE_URL", "/v1"),
+}
+# For each wire its path, a question in the words of its clients, and how its answer ends well.
+ASKED = '{"id":"1","role":"user","content":"deltas=%d"}'
+SAID = '{"id":"1","role":"user","parts":[{"type":"text","text":"deltas=%d"}]}'
+WIRES = {
+    "native": ("/api/chat", '{"messages":[{"role":"user","content":"deltas=%d"}]}', '"type":"done"'),
+    "ag-ui": ("/ag-ui", f'{{"threadId":"THREAD","runId":"RUN","messages":[{ASKED}]}}', '"type":"RUN_FINISHED"'),
+    "ai-sdk": ("/ai-sdk/chat", f'{{"id":"THREAD","trigger":"submit-message","messages":[{SAID}]}}', '"type":"finish"'),
+    "openai": ("/v1/chat/completions", f'{{"model":"MODEL","stream":true,"messages":[{ASKED}]}}', "[DONE]"),
 }
 
 
@@ -84,29 +95,35 @@ def cpu(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-async def ask(port: int, deltas: int) -> int:
-    """Ask for one answer and return the characters of text that came."""
-    body = b'{"messages":[{"role":"user","content":"deltas=%d"}]}' % deltas
+async def ask(port: int, api: str, wire: str, deltas: int) -> int:
+    """Ask for one answer and return how many deltas of text came."""
+    path, question, end = WIRES[wire]
+    for name, value in {"THREAD": uuid4().hex, "RUN": uuid4().hex, "MODEL": f"{api}:any"}.items():
+        question = question.replace(name, value)
+    body = (question % deltas).encode()
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(
-        b"POST /api/chat HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nConnection: close\r\n"
-        b"Content-Length: %d\r\n\r\n%b" % (len(body), body)
+        b"POST %b HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nConnection: close\r\n"
+        b"Content-Length: %d\r\n\r\n%b" % (path.encode(), len(body), body)
     )
     answer = await reader.read()
     writer.close()
-    if b'"type":"done"' not in answer:
+    if end.encode() not in answer:
         raise SystemExit(f"an answer did not end well: {answer[-500:]!r}")
-    return answer.count(TEXT.strip().encode()) - deltas  # once in the text frames, once in done.messages
+    # The text is also in the end of the native wire, as the new message.
+    return answer.count(TEXT.encode()) - (deltas if wire == "native" else 0)
 
 
-async def measure(api: str, data: str, streams: int, deltas: int, pause: float, rounds: int) -> tuple[float, float]:
+async def measure(
+    api: str, data: str, wire: str, streams: int, deltas: int, pause: float, rounds: int
+) -> tuple[float, float]:
     """Return the microseconds of CPU for a delta and for a request."""
     async with provider(api, pause) as upstream, chatstream(api, upstream, data) as (pid, port):
 
         async def spend(count: int, times: int) -> float:
             before = cpu(pid)
             for _ in range(times):
-                counts = await asyncio.gather(*(ask(port, count) for _ in range(streams)))
+                counts = await asyncio.gather(*(ask(port, api, wire, count) for _ in range(streams)))
                 assert all(each == count for each in counts)
             return (cpu(pid) - before) * 1e6 / streams / times
 
@@ -123,9 +140,13 @@ def main() -> None:
         parser.add_argument(f"--{name}", type=kind, default=default)
     options = vars(parser.parse_args())
     with tempfile.TemporaryDirectory() as folder:
-        for api, (log, data) in itertools.product(APIS, {"memory": ":memory:", "sqlite": folder}.items()):
-            delta, request = asyncio.run(measure(api, data, **options))
-            print(f"{api:12} {log:6} {delta:6.1f} us CPU a delta, {request / 1000:5.2f} ms a request", flush=True)
+        logs = {"memory": ":memory:", "sqlite": folder}
+        first, *others = WIRES
+        rows = [*itertools.product(APIS, logs, [first]), *itertools.product(list(APIS)[:1], ["memory"], others)]
+        for api, log, wire in rows:
+            delta, request = asyncio.run(measure(api, logs[log], wire, **options))
+            cost = f"{delta:6.1f} us CPU a delta, {request / 1000:5.2f} ms a request"
+            print(f"{api:12} {log:6} {wire:6} {cost}", flush=True)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from chatstream.config import read_config
 from chatstream.tools import load_tools
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
-TOOL, LIBRARY, TESTING = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+TOOL, LIBRARY, _, TESTING = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 
 pytest_plugins = ["pytester"]
 
@@ -29,6 +29,8 @@ def test_the_tools_file_loads(tmp_path: Path) -> None:
 def test_the_library_example_runs() -> None:
     # The scripted provider stands in for the model where none is installed; the rest is as it is read.
     program = TOOL + LIBRARY.replace('get_provider("local")', 'get_provider("scripted")')
+    # Its demo is played at the pace of a reader.
+    program = f"import asyncio\nsleep = asyncio.sleep\nasyncio.sleep = lambda delay: sleep(0)\n{program}"
     done = subprocess.run([sys.executable, "-W", "error", "-c", program], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0 and done.stderr == "", done.stderr
     assert "scripted demo" in done.stdout and "RunFinished" in done.stdout

@@ -21,7 +21,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from chatstream import conversations
 from chatstream import store as module
 from chatstream.agent import new_id
-from chatstream.conversations import EXPIRED, Approval, Conversation, Decision, Node, Run
+from chatstream.conversations import EXPIRED, Approval, Caller, Conversation, Decision, Node, Run
 from chatstream.database import Database
 from chatstream.errors import Conflict, NotFound, RequestError
 from chatstream.messages import Message, Opaque, Reasoning, Text, ToolCall, ToolResult, sendable, user
@@ -486,8 +486,11 @@ async def test_a_call_that_is_left_can_still_be_approved_when_another_has_expire
 async def test_a_stateless_run_goes_with_its_log_and_not_before_its_calls_are_decided(store: Store) -> None:
     conversation = await store.create(ME)
     stored, running, ended, waiting = await ask(store, conversation.id), run_of(), run_of(), run_of()
-    assert [await store.start(run) for run in (running, ended, waiting)] == [True] * 3
-    assert not await store.start(running)
+    assert [await store.start(run) for run in (running, ended, waiting)] == [
+        (running, True),
+        (ended, True),
+        (waiting, True),
+    ]
     assert [run.id for run in await store.running()] == [stored.id, running.id, ended.id, waiting.id]
     await answer(store, stored)
     await answer(store, ended)
@@ -504,6 +507,57 @@ async def test_a_stateless_run_goes_with_its_log_and_not_before_its_calls_are_de
     following = run_of()
     _, next_id, _ = await store.decide(ME, waiting.id, [Decision("a", "approve")], following, 2000.0)
     assert next_id == following.id and await store.expired(now) == [waiting.id]
+
+
+def named(turn_id: str = "t", thread_id: str = "wire:a", digest: str = "d") -> tuple[Run, Caller]:
+    """Return a new run, and how its caller names it, who finds it again while it runs and once it has completed."""
+    again = frozenset(("", "completed"))
+    run = run_of(thread_id=thread_id, turn_id=turn_id, digest=digest)
+    return run, Caller(thread_id, turn_id, digest, again)
+
+
+async def test_a_turn_that_its_caller_names_is_one_run_however_often_it_is_asked(store: Store) -> None:
+    begun = await asyncio.gather(*(store.start(*named()) for _ in range(10)))
+    first = begun[0][0]
+    assert [is_new for _, is_new in begun] == [True] + [False] * 9 and {run.id for run, _ in begun} == {first.id}
+    with pytest.raises(Conflict, match="another body"):
+        await store.start(*named(digest="other"))
+    with pytest.raises(Conflict, match="another body"):
+        await store.asked(ME, named(digest="other")[1])
+    for other in (named(turn_id="u"), named(thread_id="wire:b")):
+        assert await store.start(*other) == (other[0], True)
+    await answer(store, first)
+    assert (await store.start(*named()))[0].id == first.id
+    assert await store.asked("somebody else", named()[1]) is None
+
+
+async def test_a_turn_that_failed_can_be_asked_again(store: Store) -> None:
+    first, _ = await store.start(*named())
+    await answer(store, first, outcome="failed")
+    assert await store.asked(ME, named()[1]) is None
+    second, is_new = await store.start(*named())
+    assert is_new and second.id != first.id
+    assert (await store.newest(ME, thread_id="wire:a")) == second
+
+
+async def test_who_names_nothing_always_begins_anew(store: Store) -> None:
+    nameless = [run_of(digest="d"), run_of(digest="d")]
+    assert [is_new for _, is_new in [await store.start(run) for run in nameless]] == [True, True]
+    assert await store.newest(ME, turn_id="t") is None
+
+
+async def test_the_newest_run_is_found_by_its_thread_and_by_its_turn(store: Store) -> None:
+    first, second, other = named("1")[0], named("2")[0], named("1", "wire:b")[0]
+    for run in (first, second, other):
+        await store.start(run)
+    conversation = await store.create(ME)
+    await ask(store, conversation.id)
+    assert await store.newest(ME, thread_id="wire:a") == second
+    assert await store.newest(ME, turn_id="1") == other
+    assert await store.newest(ME, thread_id="wire:a", turn_id="1") == first
+    for nothing in ({"thread_id": "wire:c"}, {"turn_id": "3"}):
+        assert await store.newest(ME, **nothing) is None
+    assert await store.newest("somebody else", thread_id="wire:a") is None
 
 
 async def test_a_run_of_a_dead_process_is_claimed_once(store: Store) -> None:

@@ -17,6 +17,9 @@ import { createView, oncePerFrame } from "./view.js"
 
 // The marks of other conversations that are being answered are looked at this often.
 const RUNNING_MS = 5000
+// Beside the page, which an application may have anywhere.
+const API = "."
+const MARKED = "./lib/marked.js"
 
 const token = takeToken(location, history)
 
@@ -41,7 +44,7 @@ const side = {
 }
 const page = document.body
 const models = find("models", HTMLSelectElement)
-const chat = createChat()
+const chat = createChat({ api: API })
 /** The conversation that the address names. */
 let addressed = ""
 
@@ -60,7 +63,9 @@ function warn(text) {
 /** The text is readable without marked: the page must not wait for ever, nor fail, where it is missing. */
 async function loadMarkdown() {
   try {
-    return createMarkdown(await import("/lib/marked.js"))
+    /** @type {typeof import("/lib/marked.js")} */
+    const marked = await import(MARKED)
+    return createMarkdown(marked)
   } catch {
     warn(texts.markdownOff)
     return createPlain()
@@ -131,7 +136,7 @@ function createDeeds(answering) {
 /** Join the list at the side to the chat; returns what keeps the two in step. */
 /** @param {ReturnType<typeof createComposer>} composer */
 function startList(composer) {
-  const conversations = new Conversations(() => drawList())
+  const conversations = new Conversations(() => drawList(), { api: API })
   const sidebar = createSidebar(side, conversations, (id) => id === chat.conversationId && go(""))
   let shown = ""
   let timer = 0

@@ -10,7 +10,7 @@
 // The grammars are regular expressions that look ahead: a hostile text could keep them busy.
 export const LARGEST = 20_000
 
-const LOCATION = "/lib/speed-highlight"
+const LOCATION = "./lib/speed-highlight"
 
 // A file is asked for by a name from this list, never by a word of the answer.
 const LANGUAGES = new Set([

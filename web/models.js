@@ -14,7 +14,7 @@ const KEY = "chatstream.model"
  * @returns {Promise<{ list: ModelList | null, needsToken: boolean }>}
  */
 export async function loadModels() {
-  const response = await fetch("/api/models").catch(() => null)
+  const response = await fetch("api/models").catch(() => null)
   const list = response?.ok ? await response.json().catch(() => null) : null
   return { list, needsToken: response?.status === 401 }
 }

@@ -24,6 +24,6 @@ export function takeToken(location, history) {
  */
 export async function openSession(token) {
   const headers = { Authorization: `Bearer ${token}` }
-  const response = await fetch("/api/session", { method: "POST", headers }).catch(() => null)
+  const response = await fetch("api/session", { method: "POST", headers }).catch(() => null)
   return response?.ok ?? false
 }

@@ -97,7 +97,7 @@ class Sidebar {
   #open(id, button) {
     const { menu } = this.#elements
     this.#chosen = this.#conversations.items.find((item) => item.id === id) ?? null
-    for (const link of menu.querySelectorAll("a")) link.href = `/api/conversations/${encodeURIComponent(id)}?format=${link.dataset.format}`
+    for (const link of menu.querySelectorAll("a")) link.href = `api/conversations/${encodeURIComponent(id)}?format=${link.dataset.format}`
     menu.showPopover()
     const { bottom, top, right } = button.getBoundingClientRect()
     const isBelow = bottom + menu.offsetHeight + 8 < innerHeight

@@ -4,6 +4,10 @@
     bodies         what was asked: JSON, checked against a schema
     stream         how events go out: headers at once, heartbeats, one write for what came together
     chat           runs: ask, follow, stop, decide
+    frontend       what the routes of other front ends share: agui (with tanstack), vercel, openai
+    routes         what a route is
+    answers        what is answered: the schemas of JSON and of frames
+    openapi        the document that tells of the routes
     conversations  what is stored
     page           the files of `web/`
     replay         a recording in place of the models
@@ -17,9 +21,11 @@ import asyncio
 import errno
 import gc
 import logging
+import re
 import signal
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Collection
+from functools import cached_property
 from pathlib import Path
 from urllib.parse import quote
 
@@ -30,28 +36,42 @@ from ..config import Config
 from ..providers import Models
 from ..runs import Runs
 from ..tools import Toolbox, builtin_tools, load_tools
+from . import answers
+from .agui import AgUi
 from .chat import Chat
 from .conversations import Conversations
-from .guard import Guard
+from .guard import Guard, Handler
+from .openai import OpenAi
+from .openapi import describe
 from .page import Page, find_file
+from .routes import PARTS, Route
+from .tanstack import Reload
+from .vercel import AiSdk
 
 log = logging.getLogger("chatstream.server")
 
+_PREFIX = re.compile(r"(/(?!\.{1,2}(/|$))[\w.~-]+)*", re.ASCII)
 _SHUT = 0.25  # seconds for handlers whose viewers do not read; aiohttp takes them twice
-
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class Server:
     """What the handlers share: the settings, the models and the tools. Raises ConfigError for a bad one of them.
 
-    `home` is the fragment of the address where the page is to be opened, "" for a new conversation.
+    It has `parts` of PARTS. `home` is the fragment of the address where the page is to be opened, "" for a new
+    conversation.
     """
 
     home = ""
 
-    def __init__(self, config: Config, models: Models | None = None, tools: Toolbox | None = None) -> None:
+    def __init__(
+        self,
+        config: Config,
+        models: Models | None = None,
+        tools: Toolbox | None = None,
+        parts: Collection[str] = PARTS,
+    ) -> None:
         self.config = config
+        self._parts = _known(parts)
         self.models = models or Models(config.model)
         provider, model = self.models.default
         if provider.reason:
@@ -62,38 +82,53 @@ class Server:
         self.page = Page()
         self.guard = Guard(config)
 
-    def mount(self, app: web.Application) -> None:
-        """Add the routes to `app`, each behind the guard."""
-        chat, conversations = Chat(self.config, self.runs), Conversations(self.config, self.runs)
-        routes: list[tuple[str, str, Handler, bool]] = [
-            ("POST", "/api/chat", chat.ask, False),
-            ("GET", "/api/runs/{id}", chat.show, False),
-            ("GET", "/api/runs/{id}/events", chat.follow, False),
-            ("POST", "/api/runs/{id}/stop", chat.stop, False),
-            ("POST", "/api/runs/{id}/approvals", chat.decide, False),
-            ("GET", "/api/conversations", conversations.list, False),
-            ("POST", "/api/conversations", conversations.create, False),
-            ("GET", "/api/conversations/{id}", conversations.read, False),
-            ("PATCH", "/api/conversations/{id}", conversations.change, False),
-            ("DELETE", "/api/conversations/{id}", conversations.delete, False),
-            ("GET", "/api/models", self.list_models, False),
-            ("GET", "/api/tools", self.list_tools, False),
-            ("POST", "/api/session", self.start_session, False),
-            ("GET", "/healthz", self.healthz, True),
-            ("GET", "/readyz", self.readyz, True),
+    @cached_property
+    def routes(self) -> list[Route]:
+        """The routes of the parts that it has."""
+        agui, vercel, openai = (kind(self.config, self.runs) for kind in (AgUi, AiSdk, OpenAi))
+        chat = Chat(self.config, self.runs, {each.schema: each for each in (agui, vercel)})
+        routes = [
+            *chat.routes,
+            *Conversations(self.config, self.runs).routes,
+            Route("GET", "/api/models", self.list_models, returns=answers.MODELS),
+            Route("GET", "/api/tools", self.list_tools, returns=answers.TOOLS),
+            Route("GET", "/api/openapi.json", self.show_openapi),
+            Route("POST", "/api/session", self.start_session, answer="empty"),
+            Route("GET", "/healthz", self.healthz, is_public=True, returns=answers.STATE),
+            Route("GET", "/readyz", self.readyz, is_public=True, returns=answers.STATE, statuses=(200, 503)),
+            *agui.routes,
+            *Reload(self.config, self.runs).routes,
+            *vercel.routes,
+            *openai.routes,
             # But not the others' paths: a wrong method there is to be called one, not a missing page.
-            ("*", "/{path:(?!api/|healthz$|readyz$).*}", self.page.file, True),
+            Route(
+                *("*", r"/{path:(?!api/|ag-ui$|ai-sdk/|v1/|healthz$|readyz$).*}", self.page.file),
+                *("page", True),
+                answer="file",
+            ),
         ]
-        for method, path, handler, is_public in routes:
-            guarded = self._guarded(handler, is_public)
-            app.router.add_route(method, path, guarded)
-            if method == "GET":
-                # Whatever answers GET answers HEAD (RFC 9110, 9.3.2); aiohttp leaves the body out.
-                app.router.add_route("HEAD", path, guarded)
+        return [route for route in routes if route.part in self._parts]
 
-    def _guarded(self, handler: Handler, is_public: bool) -> Handler:
+    def mount(self, app: web.Application, prefix: str = "") -> None:
+        """Add the routes to `app`, each behind the guard; raises ConfigError for a prefix that is none."""
+        if not _PREFIX.fullmatch(prefix):
+            raise errors.ConfigError(f"prefix begins with a slash and ends with none, such as '/chat': not {prefix!r}")
+        for route in self.routes:
+            guarded = self._guarded(route)
+            for method in route.methods:
+                app.router.add_route(method, prefix + route.path, guarded)
+        if self.config.cors_origins:
+            # So that preflights come to the guard, which answers them.
+            for path in dict.fromkeys(route.path for route in self.routes if route.method != "*"):
+                methods = {method for route in self.routes if route.path == path for method in route.methods}
+                refused = self._guarded(Route("OPTIONS", path, _refuse_options(methods)))
+                app.router.add_route("OPTIONS", prefix + path, refused)
+        if prefix and "page" in self._parts:
+            app.router.add_get(prefix, self._guarded(Route("GET", "", _add_slash, is_public=True)))
+
+    def _guarded(self, route: Route) -> Handler:
         async def handle(request: web.Request) -> web.StreamResponse:
-            return await self.guard(request, handler, is_public=is_public)
+            return await self.guard(request, route.handler, is_public=route.is_public, form=route.form)
 
         return handle
 
@@ -116,25 +151,60 @@ class Server:
         await self.models.aclose()
 
     async def list_models(self, request: web.Request) -> web.Response:
+        """List the models, the default one among them, and what each can do."""
         provider, model = self.models.default
         models = [info.to_json() for info in self.models.offered()]
         return web.json_response({"default": f"{provider.name}:{model}", "models": models})
 
     async def list_tools(self, request: web.Request) -> web.Response:
+        """List the server's tools."""
         return web.json_response({"tools": [tool.to_json() for tool in self.tools]})
+
+    async def show_openapi(self, request: web.Request) -> web.Response:
+        """Return this document."""
+        prefix = quote(request.path.removesuffix("/api/openapi.json"))
+        return web.json_response(describe(self.routes, prefix, has_token=bool(self.config.token)))
 
     async def start_session(self, request: web.Request) -> web.Response:
         """Hand a browser that showed the token a cookie that stands for it."""
+        if self.guard.is_elsewhere(request):
+            raise errors.Forbidden(
+                "the cookie is for this server's own page: send the token as 'Authorization: Bearer TOKEN'"
+            )
         response = web.Response(status=204)
         guard = self.guard
         response.set_cookie(guard.cookie, guard.session, httponly=True, samesite="Strict", secure=request.secure)
         return response
 
     async def healthz(self, request: web.Request) -> web.Response:
+        """Tell that the server lives."""
         return web.json_response({"status": "ok"})
 
     async def readyz(self, request: web.Request) -> web.Response:
+        """Tell whether the server is ready to answer: with status 503 while it loads or stops."""
         return web.json_response({"status": self.state}, status=200 if self.state == "ready" else 503)
+
+
+def _known(parts: Collection[str]) -> Collection[str]:
+    if not parts:
+        raise errors.ConfigError(f"parts: name at least one of {', '.join(PARTS)}")
+    if unknown := [part for part in parts if part not in PARTS]:
+        raise errors.ConfigError(f"parts: there is no {unknown[0]!r}; expected some of {', '.join(PARTS)}")
+    if "page" in parts and "api" not in parts:
+        raise errors.ConfigError("parts: the page asks by the part 'api', so it needs that too")
+    return parts
+
+
+def _refuse_options(methods: Collection[str]) -> Handler:
+    async def refuse(request: web.Request) -> web.StreamResponse:
+        raise web.HTTPMethodNotAllowed(request.method, methods)
+
+    return refuse
+
+
+async def _add_slash(request: web.Request) -> web.StreamResponse:
+    # Beside this path, not below it: the page's files are named from where it stands.
+    return web.Response(status=302, headers={"Location": f"{request.rel_url.raw_name}/"})
 
 
 def _toolbox(config: Config) -> Toolbox:
@@ -158,15 +228,23 @@ def make_app(server: Server) -> web.Application:
 
 
 def add_routes(
-    app: web.Application, config: Config | None = None, models: Models | None = None, tools: Toolbox | None = None
+    app: web.Application,
+    config: Config | None = None,
+    models: Models | None = None,
+    tools: Toolbox | None = None,
+    prefix: str = "",
+    parts: Collection[str] = PARTS,
 ) -> Server:
-    """Put the server's routes into `app`, whose own routes stay as they are; add them first, for the page takes `/`.
+    """Put some parts of the server, or all, into `app`, each route behind `prefix`, such as `/chat`.
+
+    Its own routes stay as they are; without a prefix add them first, for the page takes `/`. Raises ConfigError for a
+    bad setting, a part that is unknown and a prefix that is none.
 
     Run the application with `handler_cancellation=True`: without it a viewer that leaves while the model is silent is
     noticed only at the next heartbeat.
     """
-    server = Server(config or Config(), models, tools)
-    server.mount(app)
+    server = Server(config or Config(), models, tools, parts)
+    server.mount(app, prefix)
 
     async def life(app: web.Application) -> AsyncIterator[None]:
         await server.open()

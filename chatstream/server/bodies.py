@@ -16,15 +16,18 @@ from ..messages import MESSAGE_SCHEMA, PART_SCHEMAS, USER_CONTENT
 from ..providers import EFFORTS
 from ..tools.base import MAX_OUTPUT
 from ..tools.schema import word
+from ..wires import agui_request, openai_request, vercel_request
+from ..wires.base import MAX_MESSAGES
 from .images import check_images
 
 CHAT_REQUEST, TURN_REQUEST, DECISIONS = "chat", "turn", "decisions"
 CONVERSATION, CONVERSATION_CHANGE = "conversation", "conversation_change"
+AG_UI_REQUEST, AI_SDK_REQUEST, OPENAI_REQUEST = "ag_ui", "ai_sdk", "openai"
 _ID = {"type": "string", "minLength": 1, "maxLength": 200}
 _TITLE = {"type": "string", "maxLength": 500}
 
 
-def _object(properties: dict[str, Any], *required: str, **more: Any) -> dict[str, Any]:
+def object_schema(properties: dict[str, Any], *required: str, **more: Any) -> dict[str, Any]:
     return {
         "type": "object",
         "properties": properties,
@@ -51,7 +54,7 @@ _OPTIONS = {
     "effort": {"enum": list(EFFORTS)},
     "tools": {"type": "array", "items": _TOOL, "maxItems": 200},
 }
-_MESSAGES = {"type": "array", "items": MESSAGE_SCHEMA, "minItems": 1}
+_MESSAGES = {"type": "array", "items": MESSAGE_SCHEMA, "minItems": 1, "maxItems": MAX_MESSAGES}
 _TURN = {"conversationId": _ID, "turnId": _ID, "message": USER_CONTENT, "parentId": {"type": ["string", "null"]}}
 _DECISION = {
     "toolCallId": {"type": "string"},
@@ -68,29 +71,32 @@ _DECIDED = {
 }
 _DECISION_LIST = {
     "type": "array",
-    "items": _object(_DECISION, "toolCallId", **_DECIDED),
+    "items": object_schema(_DECISION, "toolCallId", **_DECIDED),
     "minItems": 1,
     "maxItems": 1000,
 }
-_SCHEMAS: dict[str, dict[str, Any]] = {
-    name: {"$schema": "https://json-schema.org/draft/2020-12/schema"} | schema | {"$defs": PART_SCHEMAS}
+SCHEMAS: dict[str, dict[str, Any]] = {
+    name: {"$schema": "https://json-schema.org/draft/2020-12/schema"} | schema | {"$defs": PART_SCHEMAS | _OPTIONS}
     for name, schema in {
-        CHAT_REQUEST: _object({"messages": _MESSAGES} | _OPTIONS, "messages"),
-        TURN_REQUEST: _object(_TURN | _OPTIONS, "conversationId", "turnId"),
-        DECISIONS: _object({"decisions": _DECISION_LIST}, "decisions"),
-        CONVERSATION: _object({"title": _TITLE}),
-        CONVERSATION_CHANGE: _object({"title": _TITLE, "leafId": _ID}, minProperties=1),
+        CHAT_REQUEST: object_schema({"messages": _MESSAGES} | _OPTIONS, "messages"),
+        TURN_REQUEST: object_schema(_TURN | _OPTIONS, "conversationId", "turnId"),
+        DECISIONS: object_schema({"decisions": _DECISION_LIST}, "decisions"),
+        AG_UI_REQUEST: agui_request.SCHEMA,
+        AI_SDK_REQUEST: vercel_request.SCHEMA,
+        OPENAI_REQUEST: openai_request.SCHEMA,
+        CONVERSATION: object_schema({"title": _TITLE}),
+        CONVERSATION_CHANGE: object_schema({"title": _TITLE, "leafId": _ID}, minProperties=1),
     }.items()
 }
 # Checking takes up to 6 us a byte (measured): longer bodies are checked beside the event loop.
-_LONG = 32 * 1024
+LONG = 32 * 1024
 
 
 @cache
 def _validator(name: str) -> Any:
     from jsonschema import Draft202012Validator
 
-    return Draft202012Validator(_SCHEMAS[name])
+    return Draft202012Validator(SCHEMAS[name])
 
 
 async def read_body(request: web.Request, schema: str | Callable[[Any], str], limit: int) -> dict[str, Any]:
@@ -105,7 +111,7 @@ async def read_body(request: web.Request, schema: str | Callable[[Any], str], li
             f"Content-Type must be application/json, not {met} (curl: -H 'Content-Type: application/json')"
         )
     data = await _read(request, limit)
-    if len(data) > _LONG:
+    if len(data) > LONG:
         return await asyncio.to_thread(_parse, data, schema)
     return _parse(data, schema)
 
@@ -131,10 +137,12 @@ def _parse(data: bytes, schema: str | Callable[[Any], str]) -> dict[str, Any]:
         orjson.dumps(value)
     except TypeError as error:
         raise errors.RequestError("the body is nested too deep") from error
-    if problem := explain(schema if isinstance(schema, str) else schema(value), value):
+    name = schema if isinstance(schema, str) else schema(value)
+    if problem := explain(name, value):
         raise errors.RequestError(problem)
     checked: dict[str, Any] = value
-    check_images(checked)
+    if name in (CHAT_REQUEST, TURN_REQUEST):
+        check_images(checked)
     return checked
 
 

@@ -1,12 +1,12 @@
 """The routes of runs: ask, follow, stop, decide. What a run says goes out as the native wire.
 
 A question is of one of two forms, told by its shape: with `messages` the caller keeps the conversation, with a
-`conversationId` the server does.
+`conversationId` the server does. One in the form of another front end's is handed on, and answered in its wire.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import aclosing
 from typing import Any
 
@@ -16,34 +16,61 @@ from .. import errors, events
 from ..config import Config
 from ..conversations import Decision, Run, run_to_json
 from ..deltas import FinishReason, Usage
-from ..messages import Message, is_answerable, messages_from_json
+from ..messages import Message, messages_from_json
 from ..runs import Runs
 from ..wires import native
-from .bodies import CHAT_REQUEST, DECISIONS, TURN_REQUEST, read_body
-from .guard import OWNER, REQUEST_ID
+from .answers import DECIDED, RECEIPT, RUN
+from .bodies import AG_UI_REQUEST, AI_SDK_REQUEST, CHAT_REQUEST, DECISIONS, TURN_REQUEST, read_body
+from .frontend import FrontEnd, need_text, read_cursor, run_id
+from .guard import FORM, OWNER
+from .routes import LAST_EVENT_ID, Parameter, Route
 from .stream import EventStream
+
+_AFTER = Parameter("after", "The same, where no header can be sent.")
 
 
 class Chat:
-    def __init__(self, config: Config, runs: Runs) -> None:
+    """`others` are the wires of other front ends that ask at the same path, by the schemas of their requests."""
+
+    def __init__(self, config: Config, runs: Runs, others: Mapping[str, FrontEnd]) -> None:
         self._config = config
         self._runs = runs
+        self._others = others
+
+    @property
+    def routes(self) -> list[Route]:
+        asked = (CHAT_REQUEST, TURN_REQUEST, *self._others)
+        return [
+            Route("POST", "/api/chat", self.ask, bodies=asked, answer="stream"),
+            Route("GET", "/api/runs/{id}", self.show, returns=RUN),
+            Route("GET", "/api/runs/{id}/events", self.follow, answer="stream", parameters=(LAST_EVENT_ID, _AFTER)),
+            Route("POST", "/api/runs/{id}/stop", self.stop, returns=RECEIPT),
+            Route("POST", "/api/runs/{id}/approvals", self.decide, bodies=(DECISIONS,), returns=DECIDED),
+        ]
 
     async def ask(self, request: web.Request) -> web.StreamResponse:
         """Answer one question, as a stream."""
-        body = await read_body(request, _form, self._config.max_body)
-        # Named after its request, so that what the log says of either is found by the other.
-        run_id = request[REQUEST_ID].replace("req", "run", 1)
+
+        def find_schema(body: Any) -> str:
+            schema = _schema(body)
+            if schema in self._others:
+                request[FORM] = self._others[schema].form
+            return schema
+
+        body = await read_body(request, find_schema, self._config.max_body)
+        if other := self._others.get(_schema(body)):
+            return await other.answer(request, body)
         if "conversationId" in body:
-            _need_text(messages_from_json([{"role": "user", "content": body.get("message", "Continue.")}]), "message")
-            run = await self._runs.ask(request[OWNER], body, run_id)
+            need_text(messages_from_json([{"role": "user", "content": body.get("message", "Continue.")}]), "message")
+            run = await self._runs.ask(request[OWNER], body, run_id(request))
         else:
             messages = messages_from_json(body["messages"])
-            _need_text(messages, "messages")
-            run = await self._runs.ask_once(request[OWNER], body, messages, run_id)
+            need_text(messages, "messages")
+            run = await self._runs.ask_once(request[OWNER], body, messages, run_id(request))
         return await self._stream(request, run)
 
     async def show(self, request: web.Request) -> web.Response:
+        """Return what became of a run, and which of its calls wait."""
         return web.json_response(run_to_json(await self._run(request)))
 
     async def follow(self, request: web.Request) -> web.StreamResponse:
@@ -53,6 +80,7 @@ class Chat:
         return await self._stream(request, await self._run(request), cursor)
 
     async def stop(self, request: web.Request) -> web.Response:
+        """Stop a run at once; a receipt comes when it has ended."""
         return web.json_response(await self._runs.stop(await self._run(request)))
 
     async def decide(self, request: web.Request) -> web.Response:
@@ -62,8 +90,7 @@ class Chat:
         decisions = {each["toolCallId"]: _decision(each) for each in body["decisions"]}
         if len(decisions) < len(body["decisions"]):
             raise errors.RequestError("decisions: there are two on one call")
-        run_id = request[REQUEST_ID].replace("req", "run", 1)
-        run, next_id = await self._runs.decide(run, list(decisions.values()), run_id)
+        run, next_id = await self._runs.decide(run, list(decisions.values()), run_id(request))
         return web.json_response({"runId": next_id or None, "approvals": run_to_json(run)["approvals"]})
 
     async def _run(self, request: web.Request) -> Run:
@@ -88,10 +115,9 @@ class Chat:
 
     async def _place(self, run: Run, cursor: str) -> int | None:
         """Return the number behind which a viewer goes on, None where its cursor leads nowhere."""
-        number, _, piece = cursor.partition(".")
-        if not (number.isdecimal() and number.isascii() and len(number) < 16 and (piece.isdecimal() or not piece)):
+        if (place := read_cursor(cursor)) is None:
             return None
-        after = int(number)
+        after = place[0] + (place[1] > 0)
         if after == 0 and not run.outcome:
             return 0
         return after if await self._runs.knows(run, max(after, 1)) else None
@@ -104,13 +130,14 @@ class Chat:
         return [node.message for node in nodes if node.run_id == run.id]
 
 
-def _form(body: Any) -> str:
-    return TURN_REQUEST if isinstance(body, dict) and "conversationId" in body else CHAT_REQUEST
-
-
-def _need_text(messages: Sequence[Message], where: str) -> None:
-    if not is_answerable(messages):
-        raise errors.RequestError(f"{where}: there is nothing to answer: no message has any text")
+def _schema(body: Any) -> str:
+    """Return the schema that a body is to be held against, by the members that only one front end sends."""
+    members = body if isinstance(body, dict) else {}
+    if "conversationId" in members:
+        return TURN_REQUEST
+    if "trigger" in members:
+        return AI_SDK_REQUEST
+    return AG_UI_REQUEST if "threadId" in members and "runId" in members else CHAT_REQUEST
 
 
 def _decision(value: dict[str, Any]) -> Decision:

@@ -12,10 +12,19 @@ from .. import errors
 from ..config import Config
 from ..conversations import conversation_to_json, tree_to_json
 from ..runs import Runs
+from . import answers
 from .bodies import CONVERSATION, CONVERSATION_CHANGE, read_body
 from .guard import OWNER
+from .routes import Parameter, Route
 
+Routes = list[Route]  # what `list` below hides from the annotations behind it
 MOST = 200  # conversations in one answer
+_LISTED = (
+    Parameter("q", "Words that its title or its messages hold."),
+    Parameter("limit", "How many at most.", {"type": "integer", "minimum": 1, "maximum": MOST, "default": 50}),
+    Parameter("before", "The `next` of the answer before."),
+)
+_FORMAT = Parameter("format", "Ask for a file instead.", {"enum": ["md", "json"]})
 
 
 class Conversations:
@@ -24,7 +33,24 @@ class Conversations:
         self._runs = runs
         self._store = runs.store
 
+    @property
+    def routes(self) -> Routes:
+        one = "/api/conversations/{id}"
+        return [
+            Route("GET", "/api/conversations", self.list, returns=answers.CONVERSATIONS, parameters=_LISTED),
+            Route(
+                *("POST", "/api/conversations", self.create),
+                bodies=(CONVERSATION,),
+                returns=answers.CONVERSATION,
+                statuses=(201,),
+            ),
+            Route("GET", one, self.read, also=("file",), returns=answers.TREE, parameters=(_FORMAT,)),
+            Route("PATCH", one, self.change, bodies=(CONVERSATION_CHANGE,), returns=answers.CONVERSATION),
+            Route("DELETE", one, self.delete, answer="empty"),
+        ]
+
     async def create(self, request: web.Request) -> web.Response:
+        """Make a conversation, which has no message yet."""
         body = await read_body(request, CONVERSATION, self._config.max_body)
         conversation = await self._store.create(request[OWNER], body.get("title", ""))
         return web.json_response(conversation_to_json(conversation), status=201)
@@ -58,6 +84,7 @@ class Conversations:
         return web.Response(body=text.encode(), headers=headers)
 
     async def change(self, request: web.Request) -> web.Response:
+        """Rename a conversation, or show the branch that leads to another message."""
         owner, id = request[OWNER], request.match_info["id"]
         body = await read_body(request, CONVERSATION_CHANGE, self._config.max_body)
         if "leafId" in body:
@@ -67,5 +94,6 @@ class Conversations:
         return web.json_response(conversation_to_json(conversation))
 
     async def delete(self, request: web.Request) -> web.Response:
+        """Delete a conversation for good, and stop what is being written in it."""
         await self._runs.delete(request[OWNER], request.match_info["id"])
         return web.Response(status=204)

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from .. import errors
+from ..messages import Image, Message
 
 MAX_DATA = 5 * 1024 * 1024  # characters of base64, which is what the API counts
 MAX_SIDE = 8000
@@ -31,6 +32,16 @@ def check_images(body: dict[str, Any]) -> None:
             raise errors.TooLarge(f"{where}: there are {len(images)} images; a message takes {MAX_IMAGES} at most")
         for at, part in images:
             _check(f"{where}[{at}]", part["mediaType"], part["data"])
+
+
+def check_read_images(messages: Iterable[Message]) -> None:
+    """Look at every image of messages that were read from another wire, as `check_images` does."""
+    for message in messages:
+        images = [part for part in message.parts if isinstance(part, Image)]
+        if len(images) > MAX_IMAGES:
+            raise errors.TooLarge(f"messages: there are {len(images)} images; a message takes {MAX_IMAGES} at most")
+        for image in images:
+            _check("messages", image.media_type, image.data)
 
 
 def _check(where: str, media_type: str, text: str) -> None:

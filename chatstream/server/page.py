@@ -35,6 +35,7 @@ class Page:
         self._files = {} if index is None else _files(index.parent)
 
     async def file(self, request: web.Request) -> web.StreamResponse:
+        """Return a file of the page, or the page itself where none is named."""
         path = self._files.get(request.match_info["path"] or "index.html")
         if path is None or not path.is_file():
             raise errors.NotFound(f"there is nothing at {request.path}")

@@ -24,8 +24,9 @@ from ..deltas import FinishReason
 from ..events import Outcome
 from ..messages import Message, message_to_json
 from ..replay import ReplayedModels, ReplayedTools
-from . import Handler, Server
-from .guard import LOCAL
+from . import Server
+from .guard import LOCAL, Handler
+from .routes import Route
 
 _LONG = 86400.0  # seconds that an approval of the recording waits to be decided as it was
 
@@ -56,14 +57,14 @@ class ReplayServer(Server):
         for run in await self.runs.store.running():
             await self.runs.stop(run)
 
-    def _guarded(self, handler: Handler, is_public: bool) -> Handler:
+    def _guarded(self, route: Route) -> Handler:
         async def begin_first(request: web.Request) -> web.StreamResponse:
             if request.match_info.get("id") == self._id and not self._has_begun:
                 self._has_begun = True
                 await self._begin()
-            return await handler(request)
+            return await route.handler(request)
 
-        return super()._guarded(begin_first, is_public)
+        return super()._guarded(replace(route, handler=begin_first))
 
     async def open(self) -> None:
         await super().open()

@@ -134,7 +134,7 @@ def test_a_conversation_is_exported_as_a_file(watched, label, suffix):
 
 
 def test_the_list_marks_what_is_being_answered_until_it_is(open_page):
-    watched = open_page(turns(lines(10), delay=0.03, chunk=10))
+    watched = open_page(turns(lines(20), delay=0.03, chunk=10))
     watched.page.clock.install()
     watched.ask("Long")
     page: Page = watched.page

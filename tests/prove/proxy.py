@@ -45,10 +45,12 @@ Fault = Cut | Mix | Rewind
 class Proxy:
     """Passes requests on, one a connection. The next streams meet `faults`, each one; later ones come through whole.
 
-    `longest` is the bytes of the longest response that passed, `streams` counts the streams that were asked for.
+    Streams are the requests whose path begins like one of `paths`. `longest` is the bytes of the longest response that
+    passed, `streams` counts the streams that were asked for.
     """
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, *paths: bytes) -> None:
+        self._paths = paths or (b"/api/chat", b"/api/runs/")
         self.faults: deque[Fault] = deque()
         self.longest = 0
         self.streams = 0
@@ -104,7 +106,7 @@ class Proxy:
 
     def _fault(self, request: bytes) -> Fault | None:
         path = request.split(b" ", 2)[1]
-        if not (path.startswith(b"/api/chat") or b"/events" in path):
+        if not path.startswith(self._paths):
             return None
         self.streams += 1
         return self.faults.popleft() if self.faults else None

@@ -387,3 +387,18 @@ async def test_a_tool_of_the_callers_is_declared_for_its_own_run_alone(start: An
 
     sent = [[each["name"] for each in request.body["tools"]] for request in provider.requests]
     assert sent == [["ask_me"], ["erase", "look"]]
+
+
+async def test_what_goes_on_by_a_decision_from_elsewhere_stays_in_its_thread(
+    start: Any, fake: Any, eraser: Eraser
+) -> None:
+    await fake(Turn(tools=ONE), Turn(text="Done."))
+    running = await start("anthropic:fake", tools=eraser.tools)
+    message = {"id": "m", "role": "user", "parts": [{"type": "text", "text": "Erase it."}]}
+    asked = {"id": "a-chat", "trigger": "submit-message", "messages": [message]}
+    paused = (await running.request("POST", "/ai-sdk/chat", asked)).headers["X-Run-Id"]
+
+    following = (await _decide(running, paused, c1=APPROVE)).json["runId"]
+    again = await running.send("GET", "/ai-sdk/chat/a-chat/stream")
+    assert again.headers["X-Run-Id"] == following
+    assert b"Done." in again.body

@@ -338,9 +338,9 @@ UNKNOWN = {
     ("GET", "/%0aX"): (404, None),
     ("GET", "//api/models"): (404, None),
     ("GET", "/api/models/"): (404, None),
-    ("GET", "/api/chat"): (405, "POST"),
-    ("HEAD", "/api/chat"): (405, "POST"),
-    ("DELETE", "/api/chat"): (405, "POST"),
+    ("GET", "/api/session"): (405, "POST"),
+    ("HEAD", "/api/session"): (405, "POST"),
+    ("DELETE", "/api/chat"): (405, "GET, POST"),
     ("POST", "/api/models"): (405, "GET, HEAD"),
     ("POST", "/healthz"): (405, "GET, HEAD"),
     ("POST", "/"): (405, "GET, HEAD"),
@@ -359,6 +359,27 @@ async def test_what_is_not_there_is_404_and_what_is_there_otherwise_405(
     assert answer.status == status
     assert answer.headers.get("Allow") == allowed
     await running.lives()
+
+
+STREAMS = [
+    "/api/runs/{run}/events",
+    "/ai-sdk/chat/x/stream",
+    "/api/chat/x/stream",
+    "/ag-ui?runId=x",
+    "/api/chat?runId=x",
+]
+
+
+@pytest.mark.parametrize("path", STREAMS)
+async def test_no_stream_answers_head_and_so_none_is_taken_for_the_next_answer(path: str, running: Any) -> None:
+    message = {"id": "m", "role": "user", "parts": [{"type": "text", "text": "Hello"}]}
+    asked = {"id": "x", "trigger": "submit-message", "messages": [message]}
+    run = (await running.request("POST", "/api/chat", asked)).headers["X-Run-Id"]
+    head = f"HEAD {path.format(run=run)} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+    told, _, body = (await running.exchange(head.encode())).partition(b"\r\n\r\n")
+
+    assert told.startswith(b"HTTP/1.1 405 ") and b"\nAllow: GET" in told
+    assert body == b""
 
 
 @pytest.mark.parametrize("path", ["/%0a2026-01-01%20INFO%20forged", "/%0d%0aforged", "/%1b[2Jforged"])

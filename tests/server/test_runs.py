@@ -266,6 +266,20 @@ async def test_a_linger_of_nothing_still_lets_the_first_viewer_come(start: Any, 
         assert (await running.ask(body))[-1]["outcome"] == "completed"
 
 
+async def test_what_is_asked_in_a_thread_at_once_does_not_take_the_other_for_left(
+    start: Any, write_script: Any
+) -> None:
+    running = await start(write_script(*[{"text": "Hello"}] * 20))
+    asked = {"threadId": "t", "messages": [{"id": "m", "role": "user", "content": "Hello"}]}
+    async with asyncio.timeout(HANG):
+        answers = await asyncio.gather(
+            *(running.request("POST", "/ag-ui", asked | {"runId": str(number)}) for number in range(20))
+        )
+
+    told = [await running.get(f"/api/runs/{answer.headers['X-Run-Id']}") for answer in answers]
+    assert [run["outcome"] for run in told] == ["completed"] * 20
+
+
 async def test_a_viewer_that_does_not_read_holds_back_neither_the_run_nor_the_others(
     start: Any, write_script: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

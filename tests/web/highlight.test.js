@@ -8,7 +8,7 @@ import { LARGEST, createHighlight, languageOf } from "../../web/highlight.js"
 const LIBRARY = new URL("../../web/node_modules/@speed-highlight/core/dist", import.meta.url).href
 
 /** Ask until every language is loaded. */
-async function tokens(text, info, load = (path) => import(path.replace("/lib/speed-highlight", LIBRARY))) {
+async function tokens(text, info, load = (path) => import(path.replace("./lib/speed-highlight", LIBRARY))) {
   const highlight = createHighlight(load)
   let found = null
   for (let round = 0; round < 5; round++) {

@@ -7,7 +7,7 @@ import { createChat } from "../../web/chat.js"
 
 const FOLDER = new URL("../wires/golden/", import.meta.url)
 
-export const GOLDEN = readdirSync(FOLDER).sort()
+export const GOLDEN = readdirSync(FOLDER).filter((name) => name.endsWith(".sse")).sort()
 
 /** Read a golden stream; every number that it leaves out becomes a block of an id alone, as the server sends it. */
 /** @param {string} name @returns {string[]} blocks, the n-th being event n */

@@ -11,25 +11,13 @@ from chatstream import events
 from chatstream.messages import Citation, Opaque, Text
 from chatstream.sse import Decoder
 from chatstream.wires.native import Encoder
-from tests.situations import CASES, GOLDEN, SITUATIONS, encode, play
+from tests.situations import CASES, SITUATIONS, encode, golden, joined, play
 
 
 @pytest.mark.parametrize("name", CASES)
 async def test_a_situation_has_the_same_frames_as_ever(name: str) -> None:
-    golden = (GOLDEN / f"{name}.sse").read_bytes()
-    assert normal(encode(await play(*CASES[name]))) == normal(golden)
-
-
-def normal(stream: bytes) -> list[dict[str, Any]]:
-    """Return what the frames say, adjacent text joined: how much one read brings is the network's business."""
-    said: list[dict[str, Any]] = []
-    for frame in Decoder().feed(stream):
-        value = json.loads(frame.data)
-        if said and value["type"] == said[-1]["type"] == "text":
-            said[-1]["content"] += value["content"]
-        else:
-            said.append(value)
-    return said
+    wanted = golden("native")[name].read_bytes()
+    assert joined(encode(await play(*CASES[name])), "content") == joined(wanted, "content")
 
 
 @pytest.mark.parametrize("name", CASES)
