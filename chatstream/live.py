@@ -71,6 +71,7 @@ class LiveRun:
         self._told: list[Kept] = []
         self._viewers = 0
         self._was_watched = False
+        self._watched_until = 0.0  # through another process, by the loop's clock
         self._waiting: set[asyncio.Future[None]] = set()
         self._is_over = False
         self._orphaning: asyncio.TimerHandle | None = None
@@ -79,12 +80,17 @@ class LiveRun:
 
     @property
     def is_watched(self) -> bool:
-        return self._viewers > 0
+        return self._viewers > 0 or self._watched_until > asyncio.get_running_loop().time()
 
     @property
     def is_left(self) -> bool:
         """Whether somebody watched, and nobody does any more."""
         return self._was_watched and not self.is_watched
+
+    def watch_elsewhere(self, seconds: float) -> None:
+        """Take it that somebody watches through another process, for so long."""
+        self._watched_until = asyncio.get_running_loop().time() + seconds
+        self._was_watched = True
 
     async def follow(self, after: int) -> AsyncGenerator[Sequence[Entry]]:
         self._watch(1)
@@ -176,7 +182,14 @@ class LiveRun:
             self._orphaning = None
         if self._viewers == 0 and not self._is_over:
             seconds = self._unwatched if change else max(self._unwatched, _FIRST)
-            self._orphaning = asyncio.get_running_loop().call_later(seconds, self.loop.stop, Outcome.STOPPED)
+            self._orphaning = asyncio.get_running_loop().call_later(seconds, self._expire)
+
+    def _expire(self) -> None:
+        loop = asyncio.get_running_loop()
+        if (rest := self._watched_until - loop.time()) > 0:
+            self._orphaning = loop.call_later(rest, self._expire)
+        else:
+            self.loop.stop(Outcome.STOPPED)
 
 
 def started(run: Run) -> events.RunStarted:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import AsyncGenerator, Coroutine, Sequence
 from contextlib import aclosing
@@ -46,6 +47,9 @@ T = TypeVar("T")
 
 SWEEP = 10.0  # seconds between two looks for runs whose process died, and for what is too old
 _POLL = 0.1  # seconds between two looks at the run of another process
+_LISTEN = 0.2  # seconds between two looks at what other processes want
+_TELL = 2.0  # seconds after which a viewer tells the process that writes a run again that it watches
+_PATIENCE = 10.0  # seconds for another process to stop a run
 _CLOSE = 1.0  # seconds for runs to end when they are told to
 # What of a request its run keeps, for the run that may follow it; `wire` is what a wire needs to tell it again.
 _KEPT = ("model", "maxOutputTokens", "temperature", "effort", "tools", "wire")
@@ -67,7 +71,7 @@ class Runs:
         self._beginning: set[asyncio.Task[Any]] = set()
         self._deleting: set[asyncio.Task[Any]] = set()
         self._settling = asyncio.Lock()
-        self._sweeping: asyncio.Task[None] | None = None
+        self._tending: list[asyncio.Task[None]] = []
         self._is_closing = False
         self._is_unclean = False  # whether the journal may still hold what was deleted
 
@@ -82,7 +86,9 @@ class Runs:
         except errors.StorageError as error:
             where = self._config.data or "memory"
             raise errors.ConfigError(f"--data: {where}: {error.message}; mend it, or name another folder") from error
-        self._sweeping = asyncio.create_task(self._sweep())
+        self._tending = [asyncio.create_task(self._sweep())]
+        if self._config.data is not None:
+            self._tending.append(asyncio.create_task(self._listen()))
 
     async def drain(self, grace: float) -> None:
         """Take no new runs, give those that are live `grace` seconds to finish, and interrupt the rest."""
@@ -98,8 +104,7 @@ class Runs:
 
     async def close(self) -> None:
         await self.drain(0)
-        tasks = [*self._beginning, *self._deleting, *(live.task for live in self._live.values())]
-        tasks += [self._sweeping] if self._sweeping is not None else []
+        tasks = [*self._beginning, *self._deleting, *self._tending, *(live.task for live in self._live.values())]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -296,11 +301,15 @@ class Runs:
     async def follow(self, run: Run, after: int = 0) -> AsyncGenerator[Sequence[Entry]]:
         """Yield the events of a run behind number `after`, to its last. Close the iteration to leave."""
         has_ended = bool(run.outcome)
+        told = -math.inf
         while True:
             if live := self._live.get(run.id):
                 async for entries in live.follow(after):
                     yield entries
                 return
+            if not has_ended and (now := self.store.clock()) - told > _TELL:
+                told = now
+                await self.store.watch(run.id, now + 3 * _TELL)
             if entries := await self._read(run.id, after):
                 yield entries
                 after = entries[-1][0]
@@ -326,25 +335,56 @@ class Runs:
     async def stop(self, run: Run) -> dict[str, Any]:
         """End a run now, and return the receipt once it has ended; one that had ended keeps its outcome."""
         closed = None
+        was_running = False
         if run.id not in self._live and self._beginning:
             await asyncio.wait(self._beginning)  # of which it may be one
         if live := self._live.get(run.id):
+            was_running = True
             live.loop.stop(Outcome.STOPPED)
             await asyncio.wait([live.task])
             closed = live.loop.upstream_closed
         elif not (await self.store.run(run.owner, run.id)).outcome:
-            if run.process != self._database.process and self._database.is_alive(run.process):
-                raise errors.Conflict("this answer is written by another process of the server, which has to stop it")
+            was_running = await self._stop_elsewhere(run)
             await self._settle(run)
         ended = await self.store.run(run.owner, run.id)
         usage = ended.ending.get("usage", {})
         return {
-            "stopped": live is not None and ended.outcome == Outcome.STOPPED,
+            "stopped": was_running and ended.outcome == Outcome.STOPPED,
             "outcome": ended.outcome,
             "upstreamClosedMs": None if closed is None else round(closed * 1000, 1),
             "usage": usage,
             "estimated": usage.get("estimated", False),
         }
+
+    async def _stop_elsewhere(self, run: Run) -> bool:
+        """Have a run stopped by the process that writes it; return False where that is dead."""
+        if run.process == self._database.process or not self._database.is_alive(run.process):
+            return False
+        await self.store.want_stop(run.id)
+        end = time.monotonic() + _PATIENCE
+        while not (await self.store.run(run.owner, run.id)).outcome:
+            if not self._database.is_alive(run.process):
+                return False
+            if time.monotonic() > end:
+                raise errors.Conflict("the process of the server that writes this answer does not stop it")
+            await asyncio.sleep(_POLL / 2)
+        return True
+
+    async def _listen(self) -> None:
+        """Do what other processes want of the runs that are written here: a viewer may come by way of any of them."""
+        while True:
+            await asyncio.sleep(_LISTEN)
+            try:
+                wishes = await self.store.wishes(self._database.process) if self._live else {}
+            except errors.StorageError as error:
+                log.error("what other processes want cannot be read: %s", error.for_log)
+                continue
+            for run_id, (until, is_unwanted) in wishes.items():
+                live = self._live.get(run_id)
+                if live and is_unwanted:
+                    live.loop.stop(Outcome.STOPPED)
+                elif live and (rest := until - self.store.clock()) > 0:
+                    live.watch_elsewhere(rest)
 
     async def delete(self, owner: str, conversation_id: str) -> None:
         """Stop what is being written in a conversation, and delete it with all that is known of it."""

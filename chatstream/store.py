@@ -102,6 +102,8 @@ END;
 """
 _THREADS = """
 ALTER TABLE runs ADD COLUMN thread_id TEXT NOT NULL DEFAULT '';  -- of a caller that keeps the conversation itself
+ALTER TABLE runs ADD COLUMN watched_until REAL NOT NULL DEFAULT 0;  -- through a process that does not write it
+ALTER TABLE runs ADD COLUMN stop_wanted INTEGER NOT NULL DEFAULT 0; -- by one of those
 CREATE INDEX runs_of_thread ON runs (thread_id) WHERE thread_id <> '';
 CREATE INDEX runs_of_turn ON runs (turn_id) WHERE thread_id <> '';
 """
@@ -394,6 +396,22 @@ class Store:
         """Take a run over from the process that it had; False where another was quicker, or it has ended."""
         sql = "UPDATE runs SET process = ? WHERE id = ? AND process = ? AND outcome = ''"
         return db.execute(sql, (process, run.id, run.process)).rowcount == 1
+
+    @_writes
+    def watch(self, db: Db, run_id: str, until: float) -> None:
+        """Note that somebody watches a run until then, for the process that writes it."""
+        db.execute("UPDATE runs SET watched_until = max(watched_until, ?) WHERE id = ?", (until, run_id))
+
+    @_writes
+    def want_stop(self, db: Db, run_id: str) -> None:
+        """Note that a run is to be stopped, for the process that writes it."""
+        db.execute("UPDATE runs SET stop_wanted = 1 WHERE id = ?", (run_id,))
+
+    @_reads
+    def wishes(self, db: Db, process: str) -> dict[str, tuple[float, bool]]:
+        """Return for each run that a process writes until when others watch it, and whether they want it stopped."""
+        sql = "SELECT id, watched_until, stop_wanted FROM runs WHERE outcome = '' AND process = ?"
+        return {run_id: (until, bool(stop)) for run_id, until, stop in db.execute(sql, (process,))}
 
     @_reads
     def expired(self, db: Db, before: float) -> Ids:

@@ -8,11 +8,14 @@ import sqlite3
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from chatstream import runs
 from chatstream.database import FILE
 from chatstream.testing import Call, FakeProvider, Turn
 
 from .conftest import provider_environment
-from .rig import HANG, Gate, data_lines, problem, read_until, texts, turn
+from .rig import HANG, Gate, data_lines, read_until, texts, turn, until
 
 STALLED = Turn(text="half of it " * 50, stall=1500)
 OWN = {"name": "mine", "description": "Mine.", "parameters": {"type": "object"}}
@@ -41,20 +44,56 @@ async def test_a_run_of_one_is_followed_through_the_other(
     assert await again == [*seen, *rest], "the same turn is the same run"
 
 
-async def test_only_who_writes_an_answer_can_stop_it_and_the_other_says_so(
+async def test_an_answer_is_stopped_through_the_process_that_does_not_write_it(
     start: Any, fake: Any, tmp_path: Path
 ) -> None:
-    await fake(STALLED)
+    provider = await fake(STALLED)
     writer, other = [await start("anthropic:fake", data=tmp_path) for _ in range(2)]
     async with await writer.open(turn(await writer.conversation())) as response:
         lines = data_lines(response)
         run = (await read_until(lines, "text"))[0]["runId"]
-        message = problem(await other.request("POST", f"/api/runs/{run}/stop"), 409, "conflict")
-        assert "another process" in message
-        assert (await writer.request("POST", f"/api/runs/{run}/stop")).json["stopped"]
+        path = f"/api/runs/{run}/stop"
+        receipts = await asyncio.gather(*(other.request("POST", path) for _ in range(3)))
+        assert {receipt.json["outcome"] for receipt in receipts} == {"stopped"}
+        assert receipts[0].json["stopped"] and receipts[0].json["usage"]["outputTokens"]
         assert (await read_until(lines, "done"))[-1]["outcome"] == "stopped"
+    assert provider.requests[0].left
 
-    assert (await other.request("POST", f"/api/runs/{run}/stop")).json["outcome"] == "stopped"
+
+async def test_who_watches_through_the_other_keeps_an_answer_going(
+    start: Any, write_script: Any, gate: Gate, tmp_path: Path
+) -> None:
+    model = write_script({"text": "Look. ", "tools": [{"name": "wait"}]}, {"text": "It is over."})
+    writer, reader = [await start(model, tools=gate.tools, data=tmp_path, orphan_after=0.2) for _ in range(2)]
+    response = await writer.open(turn(await writer.conversation()))
+    run = (await read_until(data_lines(response), "tool_call"))[0]["runId"]
+    async with reader.session.get(f"/api/runs/{run}/events") as followed:
+        live = writer.server.runs._live[run]
+        await until(lambda: live._watched_until)
+        response.close()
+        await until(lambda: live._viewers == 0)
+        await asyncio.sleep(0.6)
+        gate.opened.put_nowait("done")
+        assert texts(await read_until(data_lines(followed), "done")) == "Look. It is over."
+    assert (await reader.get(f"/api/runs/{run}"))["outcome"] == "completed"
+
+
+async def test_an_answer_that_nobody_watches_anywhere_any_more_is_stopped(
+    start: Any, write_script: Any, gate: Gate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runs, "_TELL", 0.1)
+    model = write_script({"text": "Look. ", "tools": [{"name": "wait"}]})
+    writer, reader = [await start(model, tools=gate.tools, data=tmp_path, orphan_after=0.2) for _ in range(2)]
+    response = await writer.open(turn(await writer.conversation()))
+    run = (await read_until(data_lines(response), "tool_call"))[0]["runId"]
+    async with reader.session.get(f"/api/runs/{run}/events") as followed:
+        await until(lambda: writer.server.runs._live[run]._watched_until)
+        response.close()
+        await read_until(data_lines(followed), "tool_call")
+    async with asyncio.timeout(HANG):
+        await gate.cancelled.wait()
+    await until(lambda: run not in writer.server.runs._live)
+    assert (await reader.get(f"/api/runs/{run}"))["outcome"] == "stopped"
 
 
 async def test_clicks_on_both_run_the_call_once(start: Any, fake: Any, tmp_path: Path) -> None:
