@@ -120,8 +120,8 @@ def test_images_are_attached_pasted_and_dropped_and_the_model_is_sent_them(provi
     page.click(".editor li:first-child .remove")
     page.keyboard.type("How many?")
     page.keyboard.press("Enter")
+    expect(shown).to_have_count(2)  # until then the answer to the older question is the last one
     watched.wait_until_answered()
-    expect(shown).to_have_count(2)
     assert images_of(fake, 1) == [png, jpeg]
     watched.assert_clean()
 
