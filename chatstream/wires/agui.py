@@ -39,7 +39,6 @@ from .agui_messages import Frame, Messages
 
 BY_PROVIDER = "provider:"
 BY_CALLER = "result:"  # before the id of an interrupt that asks for the result of a call
-INTERRUPTED = "The server stopped before this answer was whole. Ask again."
 _SUCCESS: Frame = {"type": "success"}
 _FINISH = {
     FinishReason.LENGTH: "length",
@@ -158,7 +157,7 @@ class Encoder(base.Encoder):
             yield _error(event.code, event.message, ours) | ended
             return
         if event.outcome is Outcome.INTERRUPTED:
-            yield _error("interrupted", INTERRUPTED, {"retryable": True}) | ended
+            yield _error("interrupted", base.INTERRUPTED, {"retryable": True}) | ended
             return
         waiting = self._waiting if event.outcome is Outcome.PAUSED else []
         reason, outcome = _FINISH.get(event.finish_reason, "stop"), _SUCCESS

@@ -22,6 +22,7 @@ from ..events import Event, RunFailed, RunFinished
 from ..messages import IMAGE_TYPES, Image, Message, Part, Text, part_to_json
 
 _dumps = orjson.dumps
+INTERRUPTED = "The server stopped before this answer was whole. Ask again."
 MAX_MESSAGES = 10_000  # in one request: checking one takes up to 0.3 ms (measured)
 
 

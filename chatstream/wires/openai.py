@@ -49,7 +49,6 @@ _ERRORS = {
     "rate_limit": ("rate_limit_error", "rate_limit_exceeded"),
     "overloaded": (_SERVER, "server_is_overloaded"),
 }
-_CUT_SHORT = "The server ended before this answer was whole. Ask again."
 
 
 def error_to_json(code: str, message: str, param: str | None = None) -> dict[str, Any]:
@@ -69,7 +68,7 @@ def failure(event: Event) -> tuple[str, str] | None:
         case events.RunFailed(code=code, message=message):
             return upstream(code), message
         case events.RunFinished(outcome=Outcome.INTERRUPTED):
-            return "overloaded", _CUT_SHORT
+            return "overloaded", base.INTERRUPTED
         case _:
             return None
 

@@ -46,7 +46,6 @@ _FINISHES = {
     FinishReason.CONTEXT_OVERFLOW: "length",
     FinishReason.PAUSE: "other",
 }
-_INTERRUPTED = "The answer was interrupted: the server stopped before it was complete. Ask again."
 
 
 class Encoder(base.Encoder):
@@ -170,7 +169,7 @@ class Encoder(base.Encoder):
             case Outcome.STOPPED:
                 return [*self._settled(), about, {"type": "abort"}]
             case Outcome.INTERRUPTED:
-                return [*self._settled(), about, {"type": "error", "errorText": _INTERRUPTED}]
+                return [*self._settled(), about, {"type": "error", "errorText": base.INTERRUPTED}]
             case _:
                 last = [] if event.outcome == Outcome.PAUSED else self._settled()
                 reason = _FINISHES.get(event.finish_reason, str(event.finish_reason))

@@ -17,8 +17,9 @@ from chatstream.events import Event, Outcome
 from chatstream.messages import NOT_RUN, Citation, Image, Message, Opaque, Reasoning, Text, ToolCall, ToolResult, user
 from chatstream.sse import Decoder
 from chatstream.turn import Turn
-from chatstream.wires.agui import INTERRUPTED, Encoder
+from chatstream.wires.agui import Encoder
 from chatstream.wires.agui_request import read
+from chatstream.wires.base import INTERRUPTED
 from chatstream.wires.tanstack import Thread
 from tests.clocks import cpu
 from tests.situations import CASES, encode, golden, joined, play
