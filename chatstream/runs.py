@@ -335,21 +335,20 @@ class Runs:
     async def stop(self, run: Run) -> dict[str, Any]:
         """End a run now, and return the receipt once it has ended; one that had ended keeps its outcome."""
         closed = None
-        was_running = False
+        is_elsewhere = False
         if run.id not in self._live and self._beginning:
             await asyncio.wait(self._beginning)  # of which it may be one
         if live := self._live.get(run.id):
-            was_running = True
             live.loop.stop(Outcome.STOPPED)
             await asyncio.wait([live.task])
             closed = live.loop.upstream_closed
         elif not (await self.store.run(run.owner, run.id)).outcome:
-            was_running = await self._stop_elsewhere(run)
+            is_elsewhere = await self._stop_elsewhere(run)
             await self._settle(run)
         ended = await self.store.run(run.owner, run.id)
         usage = ended.ending.get("usage", {})
         return {
-            "stopped": was_running and ended.outcome == Outcome.STOPPED,
+            "stopped": (live is not None or is_elsewhere) and ended.outcome == Outcome.STOPPED,
             "outcome": ended.outcome,
             "upstreamClosedMs": None if closed is None else round(closed * 1000, 1),
             "usage": usage,

@@ -24,7 +24,7 @@ from ..wires.agui import Encoder
 from ..wires.base import Asked
 from .answers import RECEIPT
 from .bodies import AG_UI_REQUEST
-from .frontend import FrontEnd, aside, read_cursor
+from .frontend import FrontEnd, aside, event_of, read_cursor
 from .guard import OWNER, error_response
 from .routes import LAST_EVENT_ID, Route
 
@@ -104,7 +104,7 @@ def about(run: Run) -> tuple[str, str, str, list[str]]:
 
 async def check_place(runs: Runs, run: Run, place: tuple[int, int]) -> None:
     """Raise NotFound where a run has no such place: silence would look like the end of the answer."""
-    number = place[0] + (place[1] > 0)
+    number = event_of(place)
     if number > 0 and not await runs.knows(run, number):
         raise errors.NotFound(f"Run {run.id} has no event {number}, or not any more: ask for it from its first event.")
 

@@ -21,7 +21,7 @@ from ..runs import Runs
 from ..wires import native
 from .answers import DECIDED, RECEIPT, RUN
 from .bodies import AG_UI_REQUEST, AI_SDK_REQUEST, CHAT_REQUEST, DECISIONS, TURN_REQUEST, read_body
-from .frontend import FrontEnd, need_text, read_cursor, run_id
+from .frontend import FrontEnd, event_of, need_text, read_cursor, run_id
 from .guard import FORM, OWNER
 from .routes import LAST_EVENT_ID, Parameter, Route
 from .stream import EventStream
@@ -117,7 +117,7 @@ class Chat:
         """Return the number behind which a viewer goes on, None where its cursor leads nowhere."""
         if (place := read_cursor(cursor)) is None:
             return None
-        after = place[0] + (place[1] > 0)
+        after = event_of(place)
         if after == 0 and not run.outcome:
             return 0
         return after if await self._runs.knows(run, max(after, 1)) else None

@@ -184,6 +184,11 @@ def read_cursor(text: str) -> tuple[int, int] | None:
     return (int(number) - 1, int(piece)) if piece else (int(number), 0)
 
 
+def event_of(cursor: tuple[int, int]) -> int:
+    """Return the number of the last event that a viewer at this place has anything of."""
+    return cursor[0] + (cursor[1] > 0)
+
+
 def _check_same(said: Said, asked: Approval) -> None:
     if (said.name and said.name != asked.name) or not _is_same(said.input, asked.input):
         wanted = orjson.dumps(asked.input).decode()[:500]

@@ -309,3 +309,25 @@ class Gate:
             return "noted"
 
         return [wait, note]
+
+
+class Eraser:
+    """Tools of which one needs an approval; `erased` is what it did."""
+
+    def __init__(self) -> None:
+        self.erased: list[str] = []
+
+    @property
+    def tools(self) -> list[Tool]:
+        @tool(approval="always")
+        async def erase(name: str) -> str:
+            "Erase a file."
+            self.erased.append(name)
+            return f"erased {name}"
+
+        @tool
+        def look() -> str:
+            "Look."
+            return "a.txt b.txt"
+
+        return [erase, look]

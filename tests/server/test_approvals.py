@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from chatstream.testing import Call, Turn
-from chatstream.tools import Tool, tool
+from chatstream.tools import tool
 
-from .rig import MODELS, data_lines, kinds, problem, question, read_until, texts, told, turn
+from .rig import MODELS, Eraser, data_lines, kinds, problem, question, read_until, texts, told, turn
 
 APPROVE, DENY = {"decision": "approve"}, {"decision": "deny"}
 ONE = [Call("erase", {"name": "a.txt"}, "c1")]
@@ -23,28 +23,6 @@ ASK_ME = {
     "parameters": {"type": "object", "properties": {"what": {"type": "string"}}},
 }
 MINE = [Call("ask_me", {"what": "a colour"}, "c1")]
-
-
-class Eraser:
-    """Tools of which one needs an approval; `erased` is what it did."""
-
-    def __init__(self) -> None:
-        self.erased: list[str] = []
-
-    @property
-    def tools(self) -> list[Tool]:
-        @tool(approval="always")
-        async def erase(name: str) -> str:
-            "Erase a file."
-            self.erased.append(name)
-            return f"erased {name}"
-
-        @tool
-        def look() -> str:
-            "Look."
-            return "a.txt b.txt"
-
-        return [erase, look]
 
 
 @pytest.fixture

@@ -10,9 +10,8 @@ from typing import Any
 import pytest
 
 from chatstream.testing import Call, FakeProvider, Turn
-from chatstream.tools import Tool, tool
 
-from .rig import Answer, Gate, until
+from .rig import Answer, Eraser, Gate, until
 
 MODEL = "openai-chat:fake"
 PATH = "/ai-sdk/chat"
@@ -203,23 +202,6 @@ async def test_an_answer_is_stopped_from_another_connection(start: Any, fake: An
 
 
 # --- what is said of calls --------------------------------------------------------------------------------------------
-
-
-class Eraser:
-    """A tool that needs an approval; `erased` is what it did."""
-
-    def __init__(self) -> None:
-        self.erased: list[str] = []
-
-    @property
-    def tools(self) -> list[Tool]:
-        @tool(approval="always")
-        async def erase(name: str) -> str:
-            "Erase a file."
-            self.erased.append(name)
-            return f"erased {name}"
-
-        return [erase]
 
 
 @pytest.fixture
