@@ -14,7 +14,14 @@ class BuildPage(build_py):
         super().run()
         source, target = Path(__file__).parent, Path(self.build_lib) / "chatstream"
         page = ("README.md", "web/*.html", "web/*.js", "web/*.css", "web/*.svg")
-        libraries = ("marked/lib/marked.esm.js", "@speed-highlight/core/dist/**/*.js")
+        libraries = (
+            "marked/lib/marked.esm.js",
+            "@speed-highlight/core/dist/tokenize.js",
+            "@speed-highlight/core/dist/languages/*.js",
+            "temml/dist/temml.mjs",
+            "temml/dist/*.css",
+            "temml/dist/*.woff2",
+        )
         patterns = (*page, *(f"web/node_modules/{library}" for library in libraries))
         for path in (path for pattern in patterns for path in source.glob(pattern)):
             place = target / path.relative_to(source)

@@ -145,6 +145,31 @@ class _EmitError(Exception):
         self.reason = reason
 
 
+class _Watch:
+    """Takes the time of a run, or of what the model says in one turn."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._began = clock()
+        self._first: float | None = None
+
+    def hear(self) -> None:
+        """Note that the model says something."""
+        if self._first is None:
+            self._first = self._clock()
+
+    def read(self, generation_ms: int | None = None) -> events.Timing:
+        """Return the times up to now; `generation_ms` is how long it spoke, where that is not since its first word."""
+        now = self._clock()
+        first = None if self._first is None else _ms(self._first - self._began)
+        spoken = _ms(now - (now if self._first is None else self._first))
+        return events.Timing(first, _ms(now - self._began), spoken if generation_ms is None else generation_ms)
+
+
+def _ms(seconds: float) -> int:
+    return round(seconds * 1000)
+
+
 class Loop:
     """One run, which `run` takes to its end and `stop` ends early. It begins with the `answers` to open calls.
 
@@ -162,6 +187,7 @@ class Loop:
         emit: Emit,
         started: events.RunStarted | None = None,
         answers: Sequence[Answer] = (),
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._origin = f"{provider.name}:{model}"
         self.started = started or events.RunStarted(new_id("run"), new_id("msg"), self._origin)
@@ -195,6 +221,10 @@ class Loop:
         self._work: asyncio.Task[None] | None = None  # what a stop cancels
         self._tools = Calls(toolbox, self.emit)
         self._is_sent = False  # whether the provider had a request that it may count tokens of
+        self._clock = clock
+        self._watch, self._turn_watch = _Watch(clock), _Watch(clock)
+        self._turn_timing = self._turn_watch.read()
+        self._generation_ms = 0
 
     async def run(self) -> None:
         """Run to the end and hand `emit` every event; raises nothing of its own but what `emit` raises."""
@@ -212,7 +242,8 @@ class Loop:
                 told = "Something went wrong inside chatstream; its log says what."
                 await self.emit([self._failed("internal", told, False)])
             else:
-                await self.emit([events.RunFinished(outcome, reason, self.usage, tuple(self.added))])
+                timing = self._watch.read(self._generation_ms)
+                await self.emit([events.RunFinished(outcome, reason, self.usage, tuple(self.added), timing)])
         except _EmitError as error:
             raise error.reason from error
         finally:
@@ -242,7 +273,8 @@ class Loop:
     def _failed(
         self, code: str, message: str, retryable: bool, details: dict[str, Any] | None = None
     ) -> events.RunFailed:
-        return events.RunFailed(code, message, retryable, self.usage, tuple(self.added), details or {})
+        timing = self._watch.read(self._generation_ms)
+        return events.RunFailed(code, message, retryable, self.usage, tuple(self.added), details or {}, timing)
 
     async def _turns(self) -> tuple[Outcome, FinishReason]:
         """Take turns until the model stops, the limit is reached, a call waits for a decision or somebody stops it."""
@@ -306,6 +338,7 @@ class Loop:
         """Let the model answer, until a stop cuts it short; return how that failed, None where it did not."""
         self._turn = Turn(number, self._origin, self._next_part, self._used_ids)
         self._is_sent = False
+        self._turn_watch = _Watch(self._clock)
         work = self._work = asyncio.create_task(self._respond(number))
         if self._ending is not None:
             work.cancel()
@@ -315,6 +348,8 @@ class Loop:
             self._work = None
             work.cancel()
             await asyncio.wait([work])
+            self._turn_timing = self._turn_watch.read()
+            self._generation_ms += self._turn_timing.generation_ms
         if work.cancelled():
             return None
         failure = work.exception()
@@ -383,6 +418,8 @@ class Loop:
             async with aclosing(self.provider.stream(request)) as batches:
                 async for batch in batches:
                     if said := self._turn.feed(batch):
+                        self._turn_watch.hear()
+                        self._watch.hear()
                         await self.emit(said)
                         self._tools.start_early(said)
         except Exception:
@@ -397,6 +434,7 @@ class Loop:
         closing = turn.close(self._asked() if self._is_sent and turn.usage is None else 0)
         finished = closing[-1]
         assert isinstance(finished, events.TurnFinished)
+        closing[-1] = replace(finished, timing=self._turn_timing)
         self.usage += finished.usage
         self._next_part = turn.next_part
         self._add(turn.message)

@@ -26,7 +26,8 @@ LONGEST = 1e9  # seconds: thirty years
 class Config:
     """The settings of one server. `allowed_hosts` are names of it beside the loopback ones; times are in seconds.
 
-    `cors_origins` are the origins of other pages that may ask, each as `read_origin` takes it.
+    `cors_origins` are the origins of other pages that may ask, each as `read_origin` takes it. From `image_hosts` the
+    page may load an image of an answer in place, once it is clicked.
     `data` is the folder of the database, None to keep everything in memory; the program's own default is a folder in
     the user's home.
     """
@@ -36,6 +37,7 @@ class Config:
     token: str = field(default="", repr=False)
     allowed_hosts: tuple[str, ...] = ()
     cors_origins: tuple[str, ...] = ()
+    image_hosts: tuple[str, ...] = ()
     model: str = ""
     system: str = ""
     max_output_tokens: int = 4096
@@ -79,6 +81,10 @@ _OPTIONS: tuple[tuple[str, dict[str, Any]], ...] = (
         "cors-origin",
         {"action": "append", "help": "the origin of a page elsewhere that may use the API; may be repeated"},
     ),
+    (
+        "image-host",
+        {"action": "append", "help": "a host whose images the page shows in place when clicked; may be repeated"},
+    ),
     ("model", {"help": "provider:model, such as anthropic:claude-sonnet-5-5, local:FILE.gguf or scripted:demo"}),
     ("system", {"help": "the system prompt: a text, or the name of a file that holds it"}),
     ("max-output-tokens", {"type": int, "help": "most tokens of one answer (default: 4096)"}),
@@ -115,8 +121,9 @@ _OPTIONS: tuple[tuple[str, dict[str, Any]], ...] = (
 )
 PROVIDER_TOOLS = ("web_search", "web_fetch", "code_execution")
 # Names of options whose value in `Config` is called otherwise, being a list.
-_RENAMED = {"allowed_host": "allowed_hosts", "cors_origin": "cors_origins"}
+_RENAMED = {"allowed_host": "allowed_hosts", "cors_origin": "cors_origins", "image_host": "image_hosts"}
 _HOST_NAME = re.compile(r"[\w.-]+|\[[\da-f:.]+\]", re.ASCII | re.IGNORECASE)
+_IMAGE_HOST = re.compile(r"[a-z\d-]+(\.[a-z\d-]+)*(:\d{1,5})?", re.ASCII)
 _ORIGIN = re.compile(
     r"(?P<scheme>[a-z][a-z\d+.-]*)://(?P<host>\w[\w-]*(\.\w[\w-]*)*\.?|\[[\da-f:.]+\])(:(?P<port>\d{1,5}))?"
     r"(?P<rest>[/?#].*)?",
@@ -190,11 +197,13 @@ def read_config(arguments: Sequence[str], environ: Mapping[str, str] = os.enviro
     values["data"] = None if data == ":memory:" else _path("data", data)
     if "system" in values:
         values["system"] = _text_or_file(values["system"])
-    for name in ("allowed_host", "cors_origin", "tools"):
+    for name in ("allowed_host", "cors_origin", "image_host", "tools"):
         if name in values:
             values[_RENAMED.get(name, name)] = tuple(values.pop(name))
     if "cors_origins" in values:
         values["cors_origins"] = tuple(dict.fromkeys(map(read_origin, values["cors_origins"])))
+    if "image_hosts" in values:
+        values["image_hosts"] = tuple(dict.fromkeys(map(read_image_host, values["image_hosts"])))
     if "provider_tools" in values:
         names = map(str.strip, values["provider_tools"].split(","))
         values["provider_tools"] = tuple(dict.fromkeys(filter(None, names)))
@@ -231,6 +240,15 @@ def read_origin(text: str) -> str:
     if met["rest"]:
         raise _no_origin(text, f"write {origin}")
     return origin
+
+
+def read_image_host(text: str) -> str:
+    """Return a host as the page names it, in small letters; raises ConfigError that says what to write."""
+    host = text.lower()
+    if not _IMAGE_HOST.fullmatch(host):
+        wanted = "the name of a host, such as images.example or localhost:9000"
+        raise ConfigError(f"--image-host takes {wanted}, and not {text!r}: no scheme, path or wildcard")
+    return host
 
 
 def _serialise(met: re.Match[str], text: str) -> str:

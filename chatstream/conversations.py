@@ -1,4 +1,4 @@
-"""What is kept of conversations, as values, as JSON for clients, and as Markdown for people.
+"""What is kept of conversations, as values and as JSON for clients.
 
 A conversation is a tree of messages and the runs that wrote them. The times are seconds since 1970, in JSON they are
 ISO 8601 with milliseconds.
@@ -15,15 +15,23 @@ from typing import Any, Literal
 
 import orjson
 
-from .messages import Image, Message, Opaque, Text, ToolCall, ToolResult, message_to_json
+from .deltas import FinishReason
+from .errors import CODES
+from .messages import Message, Text, ToolResult, message_to_json
 
 EXPIRED = "Nobody decided on this call in time, so it was not run."
 DENIED = "The user denied this call."
+_TITLE = 60  # characters of a title that is taken from a message
+# A text file that was attached is a part of its own: this, its lines, `</file>`.
+_FILE = re.compile(r'<file name="([^"\n]+)"')
 
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """`leaf_id` is the last message of the branch that is shown, empty while there is no message."""
+    """`leaf_id` is the last message of the branch that is shown, empty while there is no message.
+
+    `system` is asked with besides what the operator says; `model` is empty for the default one.
+    """
 
     id: str
     title: str
@@ -31,6 +39,9 @@ class Conversation:
     updated_at: float
     leaf_id: str = ""
     is_running: bool = False
+    system: str = ""
+    model: str = ""
+    is_pinned: bool = False
     snippet: str = ""
 
 
@@ -132,6 +143,18 @@ def digest(body: Any) -> str:
     return hashlib.sha256(orjson.dumps(body, option=orjson.OPT_SORT_KEYS)).hexdigest()
 
 
+def title_of(message: Message) -> str:
+    """Return the first line that a message says, cut at a word where it is long, or the name of a file with it."""
+    texts = [part.text for part in message.parts if isinstance(part, Text)]
+    files = [found[1] for text in texts if (found := _FILE.match(text))]
+    lines = "".join(text for text in texts if not _FILE.match(text)).splitlines()
+    line = " ".join(next((line for line in [*lines, *files] if line.strip()), "").split())
+    if len(line) <= _TITLE:
+        return line
+    head = line[:_TITLE].rpartition(" ")[0]
+    return (head if len(head) > _TITLE // 2 else line[: _TITLE - 1]) + "\N{HORIZONTAL ELLIPSIS}"
+
+
 # --- JSON -------------------------------------------------------------------------------------------------------------
 
 
@@ -139,7 +162,8 @@ def conversation_to_json(conversation: Conversation) -> dict[str, Any]:
     who = {"id": conversation.id, "title": conversation.title}
     when = {"createdAt": _time(conversation.created_at), "updatedAt": _time(conversation.updated_at)}
     state = {"leafId": conversation.leaf_id or None, "isRunning": conversation.is_running}
-    return who | when | state | ({"snippet": conversation.snippet} if conversation.snippet else {})
+    settings = {"system": conversation.system, "model": conversation.model, "pinned": conversation.is_pinned}
+    return who | when | state | settings | ({"snippet": conversation.snippet} if conversation.snippet else {})
 
 
 def node_to_json(node: Node) -> dict[str, Any]:
@@ -153,6 +177,48 @@ def approval_to_json(approval: Approval) -> dict[str, Any]:
     return call | wanted | {"decision": approval.decision.kind if approval.decision else None}
 
 
+_COUNT = {"type": "integer", "minimum": 0}
+_COUNTED = ("inputTokens", "outputTokens", "cachedTokens", "reasoningTokens")
+_TEXT = {"type": "string"}
+USAGE_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "properties": dict.fromkeys((*_COUNTED, "providerToolCalls"), _COUNT) | {"estimated": {"const": True}},
+    "required": list(_COUNTED),
+    "additionalProperties": False,
+}
+_TIMES = ("firstTokenMs", "durationMs", "generationMs")
+TIMING_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "properties": dict.fromkeys(_TIMES, _COUNT) | {"firstTokenMs": _COUNT | {"type": ["integer", "null"]}},
+    "required": list(_TIMES),
+    "additionalProperties": False,
+}
+_ERROR = {"code": {"enum": list(CODES)}, "message": _TEXT, "retryable": {"type": "boolean"}}
+_NOTICE = {"code": _TEXT, "message": _TEXT}
+# How a run ended, as its JSON has it and its `ending` keeps it.
+ENDING_SCHEMA: dict[str, dict[str, Any]] = {
+    "finishReason": {"enum": [*map(str, FinishReason), None]},
+    "usage": USAGE_SCHEMA | {"type": ["object", "null"]},
+    "error": {
+        "type": ["object", "null"],
+        "properties": _ERROR | {"details": {"type": "object"}},
+        "required": list(_ERROR),
+        "additionalProperties": False,
+    },
+    "notices": {
+        "type": "array",
+        "items": {
+            "type": "object",
+            "properties": _NOTICE | {"lasting": {"type": "boolean"}},
+            "required": list(_NOTICE),
+            "additionalProperties": False,
+        },
+    },
+    "timing": TIMING_SCHEMA | {"type": ["object", "null"]},
+    "toolDurations": {"type": "object", "additionalProperties": _COUNT},
+}
+
+
 def run_to_json(run: Run) -> dict[str, Any]:
     ids = {"conversationId": run.conversation_id, "parentId": run.parent_id, "turnId": run.turn_id}
     state = {"state": "ended" if run.outcome else "running", "outcome": run.outcome or None}
@@ -160,8 +226,9 @@ def run_to_json(run: Run) -> dict[str, Any]:
         **{"id": run.id, "messageId": run.message_id, "model": run.model},
         **{name: value or None for name, value in ids.items()},
         **state,
-        **{name: run.ending.get(name) for name in ("finishReason", "usage", "error")},
+        **{name: run.ending.get(name) for name in ("finishReason", "usage", "timing", "error")},
         "notices": run.ending.get("notices", []),
+        "toolDurations": run.ending.get("toolDurations", {}),
         **{"approvals": [approval_to_json(each) for each in run.approvals], "nextRunId": run.next_run_id or None},
         **{"createdAt": _time(run.created_at), "endedAt": _time(run.ended_at) if run.ended_at else None},
     }
@@ -175,35 +242,3 @@ def tree_to_json(conversation: Conversation, nodes: Sequence[Node], runs: Sequen
 
 def _time(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def conversation_to_markdown(conversation: Conversation, nodes: Sequence[Node]) -> str:
-    """Return a branch for people to read: calls and results folded in, reasoning left out."""
-    blocks = [f"# {conversation.title or 'Conversation'}"]
-    speaker = ""
-    for node in nodes:
-        heading = "## User" if node.message.role == "user" else "## Assistant"
-        if heading != speaker:
-            blocks.append(heading)
-        speaker = heading
-        for part in node.message.parts:
-            match part:
-                case Image():
-                    blocks.append("*(an image)*")
-                case Opaque(name=name, result=str(result)) if name:
-                    blocks.append(_folded(f"{name} answered", result))
-                case Text() if part.text.strip():
-                    blocks.append(part.text.strip())
-                case ToolCall():
-                    blocks.append(_folded(f"{part.name} was called with", part.arguments or "{}"))
-                case ToolResult():
-                    blocks.append(
-                        _folded(f"{part.tool_name} {'failed' if part.is_error else 'answered'}", part.content)
-                    )
-    return "\n\n".join(blocks) + "\n"
-
-
-def _folded(summary: str, text: str) -> str:
-    # A fence ends at one as long as itself: this is longer than any within.
-    fence = "`" * max(3, 1 + max(map(len, re.findall("`+", text)), default=0))
-    return f"<details><summary>{summary}</summary>\n\n{fence}\n{text}\n{fence}\n\n</details>"

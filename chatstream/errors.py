@@ -16,6 +16,12 @@ import re
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+# The closed list: what an error can be to a client.
+CODES = (
+    *("bad_request", "auth", "forbidden", "not_found", "conflict", "too_large", "rate_limit", "overloaded"),
+    *("context_overflow", "tool", "timeout", "network", "internal"),
+)
+
 
 class ChatstreamError(Exception):
     """The root of all errors that chatstream raises itself."""

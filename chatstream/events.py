@@ -17,7 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, fields, is_dataclass
 from enum import EnumType, StrEnum
 from operator import attrgetter
-from types import UnionType
+from types import NoneType, UnionType
 from typing import Any, ClassVar, Literal, get_args, get_origin, get_type_hints
 
 from .deltas import FinishReason, Usage
@@ -34,6 +34,18 @@ class Outcome(StrEnum):
     PAUSED = "paused"
     LIMIT = "limit"
     INTERRUPTED = "interrupted"
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """How long a turn or a run took, in milliseconds: to the first word of the model, and in all.
+
+    `generation_ms` is how long the model spoke, tools and waiting left out: output tokens by it is its speed.
+    """
+
+    first_token_ms: int | None
+    duration_ms: int
+    generation_ms: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +151,7 @@ class TurnFinished:
     turn: int
     finish_reason: FinishReason
     usage: Usage
+    timing: Timing | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +176,7 @@ class RunFinished:
     finish_reason: FinishReason
     usage: Usage
     messages: tuple[Message, ...] = ()
+    timing: Timing | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +190,7 @@ class RunFailed:
     usage: Usage
     messages: tuple[Message, ...] = ()
     details: dict[str, Any] = field(default_factory=dict)
+    timing: Timing | None = None
 
 
 Event = (
@@ -308,6 +323,9 @@ def _reader(hint: Any) -> Callable[[Any], Any] | None:
         read = _reader(members[0])
         assert read is not None
         return lambda values: tuple(map(read, values))
+    if NoneType in members:
+        one = _reader(members[0])
+        return lambda value: value if value is None or one is None else one(value)
     if isinstance(hint, UnionType) and all(map(is_dataclass, members)):
         shapes = {kind.type: _shape(kind) for kind in members}
         return lambda value: shapes[value[0]].read(value[1:])

@@ -28,7 +28,8 @@ log = logging.getLogger("chatstream.runs")
 _TAIL = 512  # events that are kept at hand for viewers; one that is further behind reads the log
 _FIRST = 5.0  # seconds at least for the first viewer of a run to come
 
-Kept = events.ApprovalRequested | events.Notice  # what is stored with the run, beside its messages
+# What is stored with the run, beside its messages.
+Kept = events.ApprovalRequested | events.ToolFinished | events.Notice
 # Is told how the run ended, and whether anybody watched.
 End = Callable[[Run, Event, Sequence[Kept], Sequence[Message], bool], Awaitable[None]]
 

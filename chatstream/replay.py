@@ -308,6 +308,8 @@ def _strands(said: Iterable[Event]) -> dict[str, list[tuple[int, bytes]]]:
         match event:
             case events.ToolFinished():
                 event = replace(event, duration_ms=0)
+            case events.TurnFinished() | events.RunFinished() | events.RunFailed():
+                event = replace(event, timing=None)
             case events.Notice():
                 event = replace(event, message=re.sub(r"\d+\.\d s", "some seconds", event.message))
         name = event.call_id if isinstance(event, _OF_TOOLS) else ""

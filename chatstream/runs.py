@@ -16,30 +16,29 @@ import logging
 import math
 import time
 from collections.abc import AsyncGenerator, Coroutine, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import replace
 from typing import Any, TypeVar
 
 import orjson
 
-from . import errors, events
-from . import store as stored
+from . import errors, events, tables
 from .agent import Settings, new_id
 from .calls import Answer
 from .cassettes import Recorder
 from .config import Config
-from .conversations import NOBODY, Approval, Caller, Decision, Run, digest
+from .conversations import NOBODY, Approval, Caller, Conversation, Decision, Run, digest
 from .database import Database
 from .eventlog import Entry, EventLog, MemoryLog, SqliteLog
 from .eventlog import sqlite as sqlite_log
 from .events import Event, Outcome
 from .live import Kept, LiveRun, Plan, is_last, started
 from .messages import Image, Message, ToolCall, length, message_to_json, messages_from_json
-from .providers import Limits, Models
+from .providers import Limits, Models, Provider
 from .store import Store
 from .tools import Toolbox, caller_tool
 from .turn import Remains
-from .wires.native import notice_to_json, usage_to_json
+from .wires.native import notice_to_json, timing_to_json, usage_to_json
 
 log = logging.getLogger("chatstream.runs")
 
@@ -73,13 +72,13 @@ class Runs:
         self._settling = asyncio.Lock()
         self._tending: list[asyncio.Task[None]] = []
         self._is_closing = False
-        self._is_unclean = False  # whether the journal may still hold what was deleted
+        self._is_unclean = True  # whether the journal may still hold what was deleted, by an earlier process too
 
     async def open(self) -> None:
         """Open the data, and settle what an earlier process left unfinished. Raises ConfigError."""
         if self._recorder is not None:
             await self._recorder.open()
-        await self._database.open(stored.SCHEMA, sqlite_log.SCHEMA)
+        await self._database.open(tables.SCHEMA, sqlite_log.SCHEMA)
         try:
             await self.log.open()
             await self.sweep()
@@ -115,15 +114,17 @@ class Runs:
 
     # --- beginning ----------------------------------------------------------------------------------------------------
 
-    def plan(self, body: dict[str, Any]) -> Plan:
-        """Return how a request is to be answered; raises RequestError, and ProviderError for an unusable model."""
-        provider, model = self.models.find(body.get("model", ""))
-        if provider.reason:
-            raise provider.unusable(f"{provider.name}:{model} cannot be used: {provider.reason}.")
+    def plan(self, body: dict[str, Any], conversation: Conversation | None = None) -> Plan:
+        """Return how a request is to be answered, by what its conversation says where it says nothing itself.
+
+        Raises RequestError, and ProviderError for an unusable model.
+        """
+        provider, model = self._find(body.get("model", ""), conversation.model if conversation else "")
         config = self._config
         limit = config.max_output_tokens
+        systems = [config.system, conversation.system if conversation else ""]
         settings = Settings(
-            system=config.system,
+            system="\n\n".join(text for text in systems if text.strip()),
             # To a schema 8.0 is an integer too; to a provider it is not.
             max_output_tokens=min(int(body.get("maxOutputTokens", limit)), limit),
             temperature=body.get("temperature", config.temperature),
@@ -139,6 +140,17 @@ class Runs:
         tools = self._chosen(body["tools"]) if "tools" in body else self.tools
         return Plan(provider, model, tools, settings)
 
+    def _find(self, asked: str, kept: str) -> tuple[Provider, str]:
+        """Return the model that was asked for, or else the one that its conversation has, or the default."""
+        hint = "" if asked or not kept else "; it is the model of this conversation: choose another one for it"
+        try:
+            provider, model = self.models.find(asked or kept)
+        except errors.NotFound as error:
+            raise errors.NotFound(f"{error.message}{hint}") from error
+        if provider.reason:
+            raise provider.unusable(f"{provider.name}:{model} cannot be used: {provider.reason}{hint}.")
+        return provider, model
+
     def _chosen(self, tools: Sequence[str | dict[str, Any]]) -> Toolbox:
         """Return the tools that a request names, and those of the caller's own that it declares."""
         try:
@@ -152,9 +164,10 @@ class Runs:
         The user's message is durable when it returns. Raises NotFound, Conflict, RequestError, Unavailable.
         """
         mark = digest(body)
-        if known := await self.store.turn(owner, body["conversationId"], body["turnId"], mark):
+        conversation, known = await self.store.turn(owner, body["conversationId"], body["turnId"], mark)
+        if known:
             return known
-        plan = self.plan(body)
+        plan = self.plan(body, conversation)
         content = body.get("message")
         message = None if content is None else messages_from_json([{"role": "user", "content": content}])[0]
         self._need_sight(plan, [message] if message else [])
@@ -201,7 +214,8 @@ class Runs:
         """
         if run.next_run_id and set(decisions) <= {approval.decision for approval in run.approvals}:
             return run, run.next_run_id
-        plan = self.plan(run.request | {"model": run.model})  # whatever the default is by now
+        conversation = await self.store.get(run.owner, run.conversation_id) if run.conversation_id else None
+        plan = self.plan(run.request | {"model": run.model}, conversation)  # whatever the default is by now
         self._need_open()
         body = run.request if wire is None else run.request | {"wire": wire}
         # It stays in its thread, by whatever wire it was decided.
@@ -234,7 +248,7 @@ class Runs:
         kept = run.request.get("messages", [])
         run, next_id, is_new = await self.store.decide(run.owner, run.id, decisions, following, time.time())
         if is_new:
-            following = await self.store.run(run.owner, next_id)
+            following = await self._now(following)
             history = await self._history(following) if run.conversation_id else messages_from_json(kept)
             self._launch(following, plan, history, [_answer(approval) for approval in run.approvals], unwatched)
         return run, next_id
@@ -318,13 +332,17 @@ class Runs:
             elif has_ended:
                 return
             else:
-                has_ended = bool((await self.store.run(run.owner, run.id)).outcome)
+                has_ended = bool((await self._now(run)).outcome)
                 await asyncio.sleep(0 if has_ended else _POLL)
 
     async def knows(self, run: Run, number: int) -> bool:
         """Return whether the log has event `number` of a run: whether a viewer can go on behind it."""
         entries = await self._read(run.id, number - 1, 1)
         return bool(entries) and entries[0][0] == number
+
+    async def _now(self, run: Run) -> Run:
+        """Return what is known of a run by now, its conversation being deleted or not."""
+        return await self.store.run(run.owner, run.id, deleted=True)
 
     async def _read(self, run_id: str, after: int, limit: int = 1000) -> Sequence[Entry]:
         try:
@@ -342,10 +360,10 @@ class Runs:
             live.loop.stop(Outcome.STOPPED)
             await asyncio.wait([live.task])
             closed = live.loop.upstream_closed
-        elif not (await self.store.run(run.owner, run.id)).outcome:
+        elif not (await self._now(run)).outcome:
             is_elsewhere = await self._stop_elsewhere(run)
             await self._settle(run)
-        ended = await self.store.run(run.owner, run.id)
+        ended = await self._now(run)
         usage = ended.ending.get("usage", {})
         return {
             "stopped": (live is not None or is_elsewhere) and ended.outcome == Outcome.STOPPED,
@@ -361,7 +379,7 @@ class Runs:
             return False
         await self.store.want_stop(run.id)
         end = time.monotonic() + _PATIENCE
-        while not (await self.store.run(run.owner, run.id)).outcome:
+        while not (await self._now(run)).outcome:
             if not self._database.is_alive(run.process):
                 return False
             if time.monotonic() > end:
@@ -386,25 +404,13 @@ class Runs:
                     live.watch_elsewhere(rest)
 
     async def delete(self, owner: str, conversation_id: str) -> None:
-        """Stop what is being written in a conversation, and delete it with all that is known of it."""
+        """Let a conversation be gone, and stop what is being written in it. Raises NotFound."""
         await _whole(self._delete(owner, conversation_id), self._deleting)
 
     async def _delete(self, owner: str, conversation_id: str) -> None:
-        runs = await self.store.runs(owner, conversation_id)
-        for run in runs:
-            if not run.outcome:
+        for run in await self.store.delete(owner, conversation_id):
+            with suppress(errors.Conflict):  # its process hangs, and has been told for when it goes on
                 await self.stop(run)
-        # The logs first: a crash in between must not leave one that no run names any more.
-        await self.log.delete([run.id for run in runs])
-        run_ids = await self.store.delete(owner, conversation_id)
-        # A run that was begun meanwhile must not write on.
-        if self._beginning:
-            await asyncio.wait(self._beginning)
-        for live in [self._live[run_id] for run_id in run_ids if run_id in self._live]:
-            live.loop.stop(Outcome.STOPPED)
-            await asyncio.wait([live.task])
-        await self.log.delete(run_ids)
-        self._is_unclean = not await self._database.checkpoint()
 
     # --- ending -------------------------------------------------------------------------------------------------------
 
@@ -415,7 +421,9 @@ class Runs:
         assert isinstance(last, events.RunFinished | events.RunFailed)
         asked = [each for each in told if isinstance(each, events.ApprovalRequested)]
         notices = [notice_to_json(each) for each in told if isinstance(each, events.Notice) and each.is_lasting]
+        durations = {each.call_id: each.duration_ms for each in told if isinstance(each, events.ToolFinished)}
         ending: dict[str, Any] = {"usage": usage_to_json(last.usage), "notices": notices, "watched": watched}
+        ending |= timing_to_json(last.timing) | {"toolDurations": durations}
         if isinstance(last, events.RunFinished):
             outcome = str(last.outcome)
             ending["finishReason"] = str(last.finish_reason)
@@ -436,7 +444,7 @@ class Runs:
     async def _settle(self, run: Run) -> None:
         """End a run whose process died: with the end that its log has, or `interrupted`."""
         async with self._settling:
-            run = await self.store.run(run.owner, run.id)
+            run = await self._now(run)
             mine = self._database.process
             is_free = run.process == mine or not self._database.is_alive(run.process)
             if not run.outcome and is_free and (run.process == mine or await self.store.claim(run, mine)):
@@ -479,11 +487,21 @@ class Runs:
                 except Exception:
                     log.exception("%s cannot be settled", run.id)
         await self.store.expire_approvals(now)
+        await self._purge()
         if self._is_unclean:
             self._is_unclean = not await self._database.checkpoint()
         if old := await self.store.expired(now - self._config.keep_runs):
             await self.log.delete(old)
             await self.store.note_deleted(old)
+
+    async def _purge(self) -> None:
+        """Delete for good what nobody can have back any more."""
+        ids, run_ids = await self.store.lost()
+        if ids:
+            # The logs first: a crash in between must not leave one that no run names any more.
+            await self.log.delete(run_ids)
+            await self.store.purge(ids)
+            self._is_unclean = True
 
     async def _sweep(self) -> None:
         while True:

@@ -111,6 +111,11 @@ class Decoder:
 COMMENT = b":\n\n"
 
 
-def encode(data: bytes | None, id: str) -> bytes:
-    """Return one event as bytes, its blank line included; `data` is one line, None for an id alone."""
-    return b"id: %b\n\n" % id.encode() if data is None else b"id: %b\ndata: %b\n\n" % (id.encode(), data)
+def encode(data: bytes | None, id: str, head: bytes = b"") -> bytes:
+    """Return one event as bytes, its blank line included; `data` is one line, None for an id alone.
+
+    `head` is what stands before, whole lines: the event's name where it has one.
+    """
+    if data is None:
+        return b"%bid: %b\n\n" % (head, id.encode())
+    return b"%bid: %b\ndata: %b\n\n" % (head, id.encode(), data)

@@ -5,12 +5,12 @@ edits, another answer a sibling of the answer, and `leaf_id` says which branch i
 and the run that answers it, `end` what the run added, a chain with ids that are known from its start.
 
 Each method is one transaction and durable when it returns. Whoever asks is an `owner`: what belongs to another does not
-exist for them. The times are seconds of `clock`.
+exist for them, nor does what was deleted. That can be had back for a while, until it is purged. The times are seconds
+of `clock`.
 """
 
 from __future__ import annotations
 
-import asyncio
 import re
 import sqlite3
 import time
@@ -31,10 +31,9 @@ from .conversations import (
     Decision,
     Node,
     Run,
-    conversation_to_markdown,
-    tree_to_json,
+    title_of,
 )
-from .database import Database, Schema
+from .database import Database
 from .errors import Conflict, NotFound, RequestError
 from .messages import NOT_RUN, Message, ToolResult, message_to_json, messages_from_json
 
@@ -42,7 +41,8 @@ Db = sqlite3.Connection
 P = ParamSpec("P")
 T = TypeVar("T")
 
-_TITLE = 60  # characters of a title that is taken from a message
+UNDO = 600.0  # seconds for which what was deleted can be had back
+_SLICE = 50  # messages that are added in one transaction: others wait for it
 _WORDS = 32  # of a search; the others are left out
 _MERGE = 16  # pages of the index that are merged in one step
 _SPACE = "\N{ZERO WIDTH SPACE}"
@@ -50,67 +50,9 @@ _SPACE = "\N{ZERO WIDTH SPACE}"
 _ALONE = "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u2e80-\u9fff\uf900-\ufaff\U0001f000-\U0001faff\U00020000-\U0003ffff]"
 _EDGES = re.compile(f"(?={_ALONE})|(?<={_ALONE})")
 
-_TABLES = """
-CREATE TABLE conversations (
-    id TEXT NOT NULL PRIMARY KEY, owner TEXT NOT NULL, title TEXT NOT NULL, leaf_id TEXT NOT NULL DEFAULT '',
-    created_at REAL NOT NULL, updated_at REAL NOT NULL
-) STRICT;
-CREATE INDEX conversations_newest ON conversations (owner, updated_at, id);
-
-CREATE TABLE messages (
-    number INTEGER PRIMARY KEY,   -- in the order of creation: a parent before its children
-    id TEXT NOT NULL UNIQUE,
-    conversation_id TEXT NOT NULL REFERENCES conversations ON DELETE CASCADE,
-    parent_id TEXT NOT NULL,      -- '' for a first message
-    run_id TEXT NOT NULL,         -- '' for a user's
-    created_at REAL NOT NULL, role TEXT NOT NULL,
-    content TEXT NOT NULL         -- JSON
-) STRICT;
-CREATE INDEX messages_of ON messages (conversation_id);
-
-CREATE TABLE runs (
-    number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, owner TEXT NOT NULL,
-    conversation_id TEXT REFERENCES conversations ON DELETE CASCADE,
-    parent_id TEXT NOT NULL, message_id TEXT NOT NULL, turn_id TEXT,
-    digest TEXT NOT NULL,         -- of the request that began it
-    model TEXT NOT NULL, process TEXT NOT NULL, created_at REAL NOT NULL, ended_at REAL NOT NULL DEFAULT 0,
-    outcome TEXT NOT NULL DEFAULT '', next_run_id TEXT NOT NULL DEFAULT '',
-    request TEXT NOT NULL, ending TEXT NOT NULL DEFAULT '{}', approvals TEXT NOT NULL DEFAULT '[]',  -- JSON
-    waits_until REAL,             -- when the first of the open approvals expires
-    logged_since REAL             -- when it ended, for as long as its log is kept
-) STRICT;
-CREATE UNIQUE INDEX runs_of ON runs (conversation_id, turn_id);
-CREATE INDEX runs_running ON runs (conversation_id, parent_id) WHERE outcome = '';
-CREATE INDEX runs_waiting ON runs (waits_until) WHERE waits_until IS NOT NULL;
-CREATE INDEX runs_logged ON runs (logged_since) WHERE logged_since IS NOT NULL;
-
-CREATE TABLE texts (              -- what is searched: titles, and what messages say
-    number INTEGER PRIMARY KEY,
-    conversation_id TEXT NOT NULL REFERENCES conversations ON DELETE CASCADE,
-    is_title INTEGER NOT NULL, text TEXT NOT NULL
-) STRICT;
-CREATE INDEX texts_of ON texts (conversation_id);
-CREATE VIRTUAL TABLE search USING fts5 (
-    text, content = texts, content_rowid = number, columnsize = 0, prefix = '1 2'
-);
-CREATE TRIGGER texts_added AFTER INSERT ON texts BEGIN
-    INSERT INTO search (rowid, text) VALUES (new.number, new.text);
-END;
-CREATE TRIGGER texts_deleted AFTER DELETE ON texts BEGIN
-    INSERT INTO search (search, rowid, text) VALUES ('delete', old.number, old.text);
-END;
-"""
-_THREADS = """
-ALTER TABLE runs ADD COLUMN thread_id TEXT NOT NULL DEFAULT '';  -- of a caller that keeps the conversation itself
-ALTER TABLE runs ADD COLUMN watched_until REAL NOT NULL DEFAULT 0;  -- through a process that does not write it
-ALTER TABLE runs ADD COLUMN stop_wanted INTEGER NOT NULL DEFAULT 0; -- by one of those
-CREATE INDEX runs_of_thread ON runs (thread_id) WHERE thread_id <> '';
-CREATE INDEX runs_of_turn ON runs (turn_id) WHERE thread_id <> '';
-"""
-SCHEMA = Schema("conversations", [_TABLES, _THREADS])
-
 _CONVERSATION = """SELECT id, title, created_at, updated_at, leaf_id,
-    EXISTS (SELECT 1 FROM runs WHERE conversation_id = conversations.id AND outcome = '') FROM conversations"""
+    EXISTS (SELECT 1 FROM runs WHERE conversation_id = conversations.id AND outcome = ''), system, model, pinned
+    FROM conversations"""
 _NODE = "SELECT id, parent_id, run_id, created_at, role, content FROM messages"
 _NODES = f"{_NODE} WHERE conversation_id = ? ORDER BY number"
 _OF = "conversation_id = ?"
@@ -125,7 +67,7 @@ _PATH = f"""WITH RECURSIVE path (number, parent_id) AS (
 _MATCHES = """SELECT texts.conversation_id, search.rowid FROM search
     CROSS JOIN texts ON texts.number = search.rowid
     CROSS JOIN conversations ON conversations.id = texts.conversation_id
-    WHERE search MATCH ? AND conversations.owner = ? ORDER BY search.rowid DESC"""
+    WHERE search MATCH ? AND conversations.owner = ? AND conversations.deleted_at IS NULL ORDER BY search.rowid DESC"""
 _SNIPPETS = """SELECT rowid, snippet(search, 0, '', '', ?, 16) FROM search
     WHERE search MATCH ? AND rowid BETWEEN ? AND ? AND +rowid IN (SELECT value FROM json_each(?))"""
 
@@ -156,7 +98,7 @@ def _writes(method: Callable[Concatenate[Store, Db, P], T]) -> Callable[Concaten
 
 
 class Store:
-    """Everything that is kept but the events. Open `database` with `SCHEMA` first."""
+    """Everything that is kept but the events. Open `database` with `tables.SCHEMA` first."""
 
     def __init__(self, database: Database, clock: Callable[[], float] = time.time) -> None:
         self.database = database
@@ -165,25 +107,44 @@ class Store:
     # --- conversations ------------------------------------------------------------------------------------------------
 
     @_writes
-    def create(self, db: Db, owner: str, title: str = "") -> Conversation:
+    def create(self, db: Db, owner: str, title: str = "", system: str = "", model: str = "") -> Conversation:
         now = self.clock()
-        conversation = Conversation(new_id("conv"), "", now, now)
-        sql = "INSERT INTO conversations (id, owner, title, created_at, updated_at) VALUES (?, ?, '', ?, ?)"
-        db.execute(sql, (conversation.id, owner, now, now))
-        return _entitle(db, conversation, title)
+        conversation = Conversation(new_id("conv"), title, now, now, system=system, model=model)
+        return _add_conversation(db, owner, conversation)
+
+    async def add(self, owner: str, conversation: Conversation, nodes: Nodes, runs: Runs) -> Conversation:
+        """Add a conversation with all that is in it, none of which is there before the last of it."""
+
+        def begin(db: Db) -> None:
+            _add_conversation(db, owner, conversation, deleted_at=self.clock())
+            for run in runs:
+                _add_run(db, replace(run, owner=owner, conversation_id=conversation.id))
+
+        def go_on(db: Db, nodes: Nodes) -> None:
+            for node in nodes:
+                _add_node(db, conversation.id, node)
+
+        await self.database.write(begin)
+        for at in range(0, len(nodes), _SLICE):
+            await self.database.write(partial(go_on, nodes=nodes[at : at + _SLICE]))
+        return await self.change(owner, conversation.id, restore=True)
 
     @_reads
     def list(self, db: Db, owner: str, limit: int = 50, before: str = "") -> tuple[Conversations, str]:
-        """Return the conversations that changed last before the cursor, and the cursor of those behind them or ""."""
-        changed, _, last = before.partition("_") if before else ("inf", "", "")
+        """Return the conversations behind the cursor, and the cursor of those behind them or "".
+
+        Those that are pinned come first, and of either kind those that changed last.
+        """
         try:
-            key = float(changed), last
+            pinned, changed, last = before.split("_", 2) if before else ("inf", "0", "")
+            key = float(pinned), float(changed), last
         except ValueError:
             raise RequestError(f"before: {before!r} is not a cursor that a list of conversations gave") from None
-        where = "owner = ? AND (updated_at, id) < (?, ?) ORDER BY updated_at DESC, id DESC LIMIT ?"
+        where = """owner = ? AND deleted_at IS NULL AND (pinned, updated_at, id) < (?, ?, ?)
+            ORDER BY pinned DESC, updated_at DESC, id DESC LIMIT ?"""
         found = _conversations(db, where, owner, *key, limit + 1)
-        cursor = f"{found[limit - 1].updated_at!r}_{found[limit - 1].id}" if len(found) > limit else ""
-        return found[:limit], cursor
+        end = found[limit - 1] if len(found) > limit else None
+        return found[:limit], f"{int(end.is_pinned)}_{end.updated_at!r}_{end.id}" if end else ""
 
     @_reads
     def search(self, db: Db, owner: str, words: str, limit: int = 50) -> Conversations:
@@ -206,16 +167,32 @@ class Store:
         return _conversation(db, owner, conversation_id)
 
     @_writes
-    def rename(self, db: Db, owner: str, conversation_id: str, title: str) -> Conversation:
-        return _entitle(db, _conversation(db, owner, conversation_id), title)
-
-    @_writes
-    def select(self, db: Db, owner: str, conversation_id: str, leaf_id: str) -> Conversation:
-        """Show the branch that ends with this message."""
+    def change(
+        self,
+        db: Db,
+        owner: str,
+        conversation_id: str,
+        *,
+        title: str | None = None,
+        leaf_id: str | None = None,
+        system: str | None = None,
+        model: str | None = None,
+        pinned: bool | None = None,
+        restore: bool = False,
+    ) -> Conversation:
+        """Change what is not None: `leaf_id` shows the branch that ends there, `restore` takes a deletion back."""
+        if restore:
+            sql = "UPDATE conversations SET deleted_at = NULL WHERE id = ? AND owner = ? AND deleted_at > ?"
+            db.execute(sql, (conversation_id, owner, self.clock() - UNDO))
         conversation = _conversation(db, owner, conversation_id)
-        _check_message(db, conversation_id, leaf_id)
-        db.execute("UPDATE conversations SET leaf_id = ? WHERE id = ?", (leaf_id, conversation_id))
-        return replace(conversation, leaf_id=leaf_id)
+        if leaf_id is not None:
+            _check_message(db, conversation_id, leaf_id)
+        if title is not None:
+            _entitle(db, conversation_id, title)
+        sql = """UPDATE conversations SET leaf_id = ifnull(?, leaf_id), system = ifnull(?, system),
+            model = ifnull(?, model), pinned = ifnull(?, pinned) WHERE id = ?"""
+        db.execute(sql, (leaf_id, system, model, pinned, conversation.id))
+        return _conversation(db, owner, conversation_id)
 
     @_reads
     def nodes(self, db: Db, owner: str, conversation_id: str) -> Nodes:
@@ -238,28 +215,41 @@ class Store:
         finally:
             db.execute("RELEASE moment")
 
-    async def delete(self, owner: str, conversation_id: str) -> Ids:
-        """Delete it so that no file holds a word of it any more; returns the ids of its runs, whose logs are left."""
+    @_writes
+    def delete(self, db: Db, owner: str, conversation_id: str) -> Runs:
+        """Let a conversation be gone, to be purged later; returns its runs that have not ended."""
+        conversation = _conversation(db, owner, conversation_id)
+        db.execute("UPDATE conversations SET deleted_at = ? WHERE id = ?", (self.clock(), conversation.id))
+        return _runs(db, f"{_OF} AND outcome = ''", conversation.id)
 
-        def delete(db: Db) -> Ids:
-            _conversation(db, owner, conversation_id)
-            run_ids = [run.id for run in _runs(db, _OF, conversation_id)]
-            db.execute("DELETE FROM conversations WHERE id = ?", (conversation_id,))
-            return run_ids
+    @_reads
+    def lost(self, db: Db) -> tuple[Ids, Ids]:
+        """Return the conversations that nobody can have back any more, and their runs."""
+        sql = "SELECT id FROM conversations WHERE deleted_at <= ?"
+        ids = [id for (id,) in db.execute(sql, (self.clock() - UNDO,))]
+        sql = "SELECT id FROM runs WHERE conversation_id IN (SELECT value FROM json_each(?))"
+        return ids, [id for (id,) in db.execute(sql, (_dumps(ids),))]
+
+    async def purge(self, ids: Ids) -> None:
+        """Delete conversations so that the file holds no word of them; the journal does until its next checkpoint."""
+        these = (_dumps(ids),)
+
+        def remove(db: Db, table: str, column: str) -> None:
+            db.execute(f"DELETE FROM {table} WHERE {column} IN (SELECT value FROM json_each(?))", these)
 
         def merge(db: Db, pages: int) -> bool:
             before = db.total_changes
             db.execute("INSERT INTO search (search, rank) VALUES ('merge', ?)", (pages,))
             return db.total_changes - before > 1
 
-        run_ids = await self.database.write(delete)
+        await self.database.write(partial(remove, table="texts", column="conversation_id"))
         # The index keeps what was deleted until its segments are merged, which is done in steps that let others write
         # between them: the first says "all into one" (https://sqlite.org/fts5.html#the_merge_command).
         pages = -_MERGE
         while await self.database.write(partial(merge, pages=pages)):
             pages = _MERGE
-        await self.database.checkpoint()
-        return run_ids
+        # Last, so that what a process that died had begun is seen, and done again.
+        await self.database.write(partial(remove, table="conversations", column="id"))
 
     # --- runs ---------------------------------------------------------------------------------------------------------
 
@@ -269,13 +259,17 @@ class Store:
         return _runs(db, _OF, conversation_id)
 
     @_reads
-    def run(self, db: Db, owner: str, run_id: str) -> Run:
-        return _run(db, owner, run_id)
+    def run(self, db: Db, owner: str, run_id: str, *, deleted: bool = False) -> Run:
+        """Return a run, where it is `deleted` with its conversation only if that is wanted."""
+        return _run(db, owner, run_id, deleted)
 
     @_reads
-    def turn(self, db: Db, owner: str, conversation_id: str, turn_id: str, digest: str) -> Run | None:
-        """Return the run that this turn began before; raises Conflict where that had another body."""
-        return _known_turn(db, owner, conversation_id, turn_id, digest)
+    def turn(
+        self, db: Db, owner: str, conversation_id: str, turn_id: str, digest: str
+    ) -> tuple[Conversation, Run | None]:
+        """Return a conversation, and the run that this turn began before; raises Conflict if with another body."""
+        conversation = _conversation(db, owner, conversation_id)
+        return conversation, _known_turn(db, owner, conversation_id, turn_id, digest)
 
     @_writes
     def begin(
@@ -298,7 +292,7 @@ class Store:
             raise Conflict("An answer to that message is being written; wait for it or stop it.", runId=running.id)
         if message is not None:
             if not conversation.title:
-                _entitle(db, conversation, _title(message.text))
+                _entitle(db, conversation.id, title_of(message))
             _add_node(db, conversation.id, Node(user_message_id, parent_id, message, "", run.created_at))
             parent_id = user_message_id
         _add_run(db, replace(run, parent_id=parent_id, digest=digest))
@@ -427,27 +421,13 @@ class Store:
         db.execute(f"UPDATE runs SET logged_since = NULL {which}", these)
         db.execute(f"DELETE FROM runs {which} AND conversation_id IS NULL", these)
 
-    async def export(self, owner: str, conversation_id: str, format: str) -> tuple[str, str, str]:
-        """Return file name, content type and text: the branch that is shown as `md`, or the whole tree as `json`."""
-        conversation, nodes, runs = await self.tree(owner, conversation_id)
-        stem = re.sub(r"[^\w-]+", "-", conversation.title).strip("-") or "conversation"
-        match format:
-            case "md":
-                nodes = await self.path(conversation_id, conversation.leaf_id)
-                text = await asyncio.to_thread(conversation_to_markdown, conversation, nodes)
-                return f"{stem}.md", "text/markdown; charset=utf-8", text
-            case "json":
-                value = await asyncio.to_thread(tree_to_json, conversation, nodes, runs)
-                return f"{stem}.json", "application/json", orjson.dumps(value, option=orjson.OPT_INDENT_2).decode()
-        raise RequestError(f"format: {format!r} is not known; expected 'md' or 'json'")
-
 
 # --- rows -------------------------------------------------------------------------------------------------------------
 
 
 def _conversations(db: Db, where: str, *values: object) -> Conversations:
     rows = db.execute(f"{_CONVERSATION} WHERE {where}", values)
-    return [replace(Conversation(*row[:5]), is_running=bool(row[5])) for row in rows]
+    return [replace(Conversation(*row), is_running=bool(row[5]), is_pinned=bool(row[8])) for row in rows]
 
 
 def _known_turn(db: Db, owner: str, conversation_id: str, turn_id: str, digest: str) -> Run | None:
@@ -478,7 +458,7 @@ def _newest(db: Db, owner: str, thread_id: str, turn_id: str) -> Run | None:
 
 
 def _conversation(db: Db, owner: str, conversation_id: str) -> Conversation:
-    for conversation in _conversations(db, "id = ? AND owner = ?", conversation_id, owner):
+    for conversation in _conversations(db, "id = ? AND owner = ? AND deleted_at IS NULL", conversation_id, owner):
         return conversation
     raise NotFound(f"There is no conversation {conversation_id!r}.")
 
@@ -501,8 +481,9 @@ def _approval(value: dict[str, Any]) -> Approval:
     return Approval(**value | {"decision": Decision(**value["decision"]) if value["decision"] else None})
 
 
-def _run(db: Db, owner: str, run_id: str) -> Run:
-    for run in _runs(db, "id = ? AND owner = ?", run_id, owner):
+def _run(db: Db, owner: str, run_id: str, deleted: bool = False) -> Run:
+    gone = "SELECT 1 FROM conversations WHERE id = conversation_id AND deleted_at IS NOT NULL"
+    for run in _runs(db, f"id = ? AND owner = ? AND (? OR NOT EXISTS ({gone}))", run_id, owner, deleted):
         return run
     raise NotFound(f"There is no run {run_id!r}.")
 
@@ -520,12 +501,22 @@ def _last_message(db: Db, run: Run) -> tuple[str, int]:
     return added[-1][0] if added else run.parent_id, len(added)
 
 
+def _add_conversation(db: Db, owner: str, conversation: Conversation, deleted_at: float | None = None) -> Conversation:
+    sql = """INSERT INTO conversations (id, owner, title, created_at, updated_at, leaf_id, system, model, pinned,
+        deleted_at) VALUES (?, ?, '', ?, ?, ?, ?, ?, ?, ?)"""
+    each = conversation
+    when = each.created_at, each.updated_at
+    db.execute(sql, (each.id, owner, *when, each.leaf_id, each.system, each.model, each.is_pinned, deleted_at))
+    return replace(conversation, title=_entitle(db, conversation.id, conversation.title))
+
+
 def _add_run(db: Db, run: Run) -> None:
     sql = """INSERT INTO runs (id, owner, conversation_id, thread_id, parent_id, message_id, turn_id, digest, model,
-        process, created_at, request) VALUES (?, ?, nullif(?, ''), ?, ?, ?, nullif(?, ''), ?, ?, ?, ?, ?)"""
+        process, created_at, request, ended_at, outcome, next_run_id, ending)
+        VALUES (?, ?, nullif(?, ''), ?, ?, ?, nullif(?, ''), ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
     who = run.id, run.owner, run.conversation_id, run.thread_id, run.parent_id, run.message_id, run.turn_id
     what = run.digest, run.model, run.process, run.created_at, _dumps(run.request)
-    db.execute(sql, (*who, *what))
+    db.execute(sql, (*who, *what, run.ended_at, run.outcome, run.next_run_id, _dumps(run.ending)))
 
 
 def _add_messages(db: Db, run: Run, messages: Sequence[Message], now: float) -> None:
@@ -555,12 +546,12 @@ def _add_text(db: Db, conversation_id: str, text: str, *, is_title: bool) -> Non
         db.execute(sql, (conversation_id, _spaced(text), is_title))
 
 
-def _entitle(db: Db, conversation: Conversation, title: str) -> Conversation:
+def _entitle(db: Db, conversation_id: str, title: str) -> str:
     title = " ".join(title.split())[:200]
-    db.execute("UPDATE conversations SET title = ? WHERE id = ?", (title, conversation.id))
-    db.execute("DELETE FROM texts WHERE conversation_id = ? AND is_title", (conversation.id,))
-    _add_text(db, conversation.id, title, is_title=True)
-    return replace(conversation, title=title)
+    db.execute("UPDATE conversations SET title = ? WHERE id = ?", (title, conversation_id))
+    db.execute("DELETE FROM texts WHERE conversation_id = ? AND is_title", (conversation_id,))
+    _add_text(db, conversation_id, title, is_title=True)
+    return title
 
 
 def _set_approvals(db: Db, run_id: str, approvals: Sequence[Approval]) -> None:
@@ -593,15 +584,6 @@ def _is_fresh(approvals: dict[str, Approval], decision: Decision, run_id: str, n
         wanted = "its result" if approval.by_caller else "a decision"
         raise RequestError(f"Call {decision.call_id!r} waits for {wanted} and was met with {decision.kind!r}.")
     return True
-
-
-def _title(text: str) -> str:
-    """Return the first line of a text, cut at a word where it is long."""
-    line = " ".join(next((line for line in text.splitlines() if line.strip()), "").split())
-    if len(line) <= _TITLE:
-        return line
-    head = line[:_TITLE].rpartition(" ")[0]
-    return (head if len(head) > _TITLE // 2 else line[: _TITLE - 1]) + "\N{HORIZONTAL ELLIPSIS}"
 
 
 def _spaced(text: str) -> str:

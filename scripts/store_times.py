@@ -21,12 +21,12 @@ import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from chatstream import store
 from chatstream.agent import new_id
 from chatstream.conversations import Run
 from chatstream.database import FILE, Database
 from chatstream.messages import Message, Text, user
 from chatstream.store import Store
+from chatstream.tables import SCHEMA
 
 GOAL = 50.0  # milliseconds
 AT_ONCE = 250  # conversations that are filled together: their writes share transactions
@@ -122,17 +122,23 @@ async def measure_all(kept: Store, ids: list[str], rounds: int) -> bool:
         "whose log is old": lambda: kept.expired(0.0),
     }
     kept_to = [await measure(name, rounds, work) for name, work in calls.items()]
-    deletion = asyncio.ensure_future(kept.delete(OWNER, ids.pop()))
+
+    async def purge() -> None:
+        await kept.delete(OWNER, ids[-1])
+        await kept.purge([ids.pop()])
+        await kept.database.checkpoint()
+
+    deletion = asyncio.ensure_future(purge())
     kept_to.append(await measure("begin, during a deletion", rounds, begin))
     await deletion
-    await measure("delete, until no word is left", min(5, rounds), lambda: kept.delete(OWNER, ids.pop()))
+    await measure("delete, until no word is left", min(5, rounds), purge)
     return all(kept_to)
 
 
 async def run(conversations: int, messages: int, rounds: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         database = Database(Path(folder))
-        await database.open(store.SCHEMA)
+        await database.open(SCHEMA)
         try:
             kept = Store(database)
             ids = await fill(kept, conversations, messages)

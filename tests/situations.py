@@ -148,7 +148,7 @@ def normal(stream: bytes) -> bytes:
     """Return a stream with its random ids and its times replaced."""
     stream = re.sub(rb"127\.0\.0\.1:\d+", b"the provider", stream)
     stream = re.sub(rb"(run_|msg_|chatcmpl-)[0-9a-f]{32}", rb"\g<1>1", stream)
-    return re.sub(rb'"durationMs":\d+', b'"durationMs":1', stream)
+    return re.sub(rb'"(durationMs|firstTokenMs|generationMs)":\d+', rb'"\1":1', stream)
 
 
 def joined(stream: bytes, *names: str) -> list[dict[str, Any]]:

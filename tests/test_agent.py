@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import replace
 
 import pytest
 
-from chatstream import Message, Tool, Toolbox, agent, events, tool, user
-from chatstream.deltas import FinishReason
+from chatstream import Message, Tool, Toolbox, agent, deltas, events, tool, user
+from chatstream.deltas import Delta, FinishReason, Usage
 from chatstream.events import Event, Grammar, Outcome
 from chatstream.messages import NOT_RUN, Reasoning, Text, ToolCall, ToolResult
+from chatstream.providers import ModelRequest
 from chatstream.providers.scripted import Scripted
 from chatstream.testing import Call, FakeProvider, Turn, messages_stream
 from tests.runs import SDKS, SETTINGS, add, fail, follow, of, play
@@ -258,6 +259,51 @@ async def test_a_pause_of_the_provider_is_continued_with_the_answer_as_it_was() 
     block = {"type": "server_tool_use", "id": "s", "input": {}}
     assert second["messages"][1:] == [{"role": "assistant", "content": [block]}]
     assert said[-1].finish_reason is FinishReason.STOP  # type: ignore[union-attr]
+
+
+async def test_a_run_tells_how_long_the_model_was_silent_and_how_long_it_spoke() -> None:
+    now = 100.0
+
+    def later(seconds: float) -> None:
+        nonlocal now
+        now += seconds
+
+    class Slow(Scripted):
+        """Says a call, then a word, each after a while and with a pause in the middle."""
+
+        async def stream(self, request: ModelRequest) -> AsyncGenerator[list[Delta]]:
+            is_second = len(request.messages) > 1
+            later(1.0)
+            yield [deltas.UsageDelta(Usage(10, 4))]  # nothing that is heard
+            later(1.5)
+            yield [deltas.TextDelta("a", "Hi")] if is_second else [deltas.ToolCallDelta("a", "x", "wait", "{}")]
+            later(0.25)
+            yield [deltas.Finish(FinishReason.STOP if is_second else FinishReason.TOOL_CALLS)]
+
+    @tool
+    async def wait() -> str:
+        "Wait."
+        later(10.0)
+        return ""
+
+    said: list[Event] = []
+
+    async def emit(batch: Sequence[Event]) -> None:
+        said.extend(batch)
+
+    loop = agent.Loop(Slow([]), "m", [user("Hi")], Toolbox([wait]), agent.Settings(), emit, clock=lambda: now)
+    await loop.run()
+
+    of_turn = events.Timing(first_token_ms=2500, duration_ms=2750, generation_ms=250)
+    assert [turn.timing for turn in of(said, events.TurnFinished)] == [of_turn, of_turn]
+    assert of(said, events.RunFinished)[0].timing == events.Timing(2500, 2 * 2750 + 10_000, 2 * 250)
+
+
+async def test_a_model_that_never_spoke_was_never_heard() -> None:
+    said, _ = await play("anthropic", [Turn(status=401)])
+    (failed,) = of(said, events.RunFailed)
+    assert failed.timing is not None and (failed.timing.first_token_ms, failed.timing.generation_ms) == (None, 0)
+    assert [turn.timing and turn.timing.first_token_ms for turn in of(said, events.TurnFinished)] == [None]
 
 
 @pytest.mark.parametrize("sdk", SDKS)

@@ -379,7 +379,8 @@ KEPT: list[tuple[str, Event]] = [
     ),
     ('["approval_requested","a","add",{"a":1}]', ApprovalRequested("a", "add", {"a": 1})),
     ('["turn_finished",1,"tool_calls",[1,2]]', TurnFinished(1, FinishReason.TOOL_CALLS, Usage(1, 2))),
-    ('["run_finished","completed","stop",[1,2,0,0,false],[["assistant",[["text","Hi"]]]],0]', END),
+    ('["run_finished","completed","stop",[1,2,0,0,false],[["assistant",[["text","Hi"]]]]]', END),
+    ('["run_finished","completed","stop",[1,2,0,0,false],[["assistant",[["text","Hi"]]]],null,0]', END),
 ]
 
 

@@ -13,8 +13,20 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "chatstream"
 ORDER = [
     *("errors", "config", "sse", "messages", "deltas", "events", "conversations", "turn", "wires", "tools"),
-    *("providers", "calls", "agent", "database", "eventlog", "store", "cassettes", "replay", "live", "runs"),
-    *("server", "testing", "__main__"),
+    *(
+        "providers",
+        "calls",
+        "agent",
+        "transfer",
+        "database",
+        "eventlog",
+        "tables",
+        "store",
+        "cassettes",
+        "replay",
+        "live",
+    ),
+    *("runs", "server", "testing", "__main__"),
 ]
 MODULES = [path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py"]
 

@@ -12,7 +12,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import orjson
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -22,10 +21,11 @@ from chatstream import conversations
 from chatstream import store as module
 from chatstream.agent import new_id
 from chatstream.conversations import EXPIRED, Approval, Caller, Conversation, Decision, Node, Run
-from chatstream.database import Database
-from chatstream.errors import Conflict, NotFound, RequestError
+from chatstream.database import Database, Schema
+from chatstream.errors import Conflict, NotFound, RequestError, StorageError
 from chatstream.messages import Message, Opaque, Reasoning, Text, ToolCall, ToolResult, sendable, user
 from chatstream.store import Store
+from chatstream.tables import SCHEMA
 
 ME = "local"
 SCRIPT = Path(__file__).parents[1] / "scripts" / "store_times.py"
@@ -73,7 +73,7 @@ async def pause(store: Store, run: Run, *approvals: Approval) -> None:
 @pytest.fixture
 async def store() -> AsyncIterator[Store]:
     database = Database()
-    await database.open(module.SCHEMA)
+    await database.open(SCHEMA)
     yield Store(database, Clock())
     await database.close()
 
@@ -92,7 +92,35 @@ async def test_the_list_has_everything_once_and_what_changed_last_first(store: S
     assert pages == [["2", "6", "5"], ["4", "3", "1"], ["0"]]
 
 
-@pytest.mark.parametrize("cursor", ["x", "_", "1,5_conv"])
+async def test_what_is_pinned_comes_first_and_a_cursor_leads_on_whatever_is_pinned_meanwhile(store: Store) -> None:
+    made = [await store.create(ME, str(number)) for number in range(9)]
+    for number in (4, 2):
+        assert (await store.change(ME, made[number].id, pinned=True)).is_pinned
+    page, cursor = await store.list(ME, 3)
+    assert [each.title for each in page] == ["4", "2", "8"]
+    # What has been seen moves, and so does what has not: that is found at the top.
+    for number, pinned in ((8, True), (2, False), (6, True)):
+        await store.change(ME, made[number].id, pinned=pinned)
+    await store.delete(ME, made[5].id)
+    page, cursor = await store.list(ME, 3, cursor)
+    assert [each.title for each in page] == ["7", "3", "2"]
+    page, cursor = await store.list(ME, 3, cursor)
+    assert ([each.title for each in page], cursor) == (["1", "0"], "")
+    assert [each.title for each in (await store.list(ME, 4))[0]] == ["8", "6", "4", "7"]
+    _, cursor = await store.list(ME, 1)
+    assert [each.title for each in (await store.list(ME, 3, cursor))[0]] == ["6", "4", "7"]
+
+
+async def test_a_conversation_has_a_system_prompt_and_a_model_of_its_own(store: Store) -> None:
+    made = await store.create(ME, "Hi", "Be brief.", "a:b")
+    assert (made.title, made.system, made.model, made.is_pinned) == ("Hi", "Be brief.", "a:b", False)
+    changed = await store.change(ME, made.id, system="", pinned=True)
+    assert changed == replace(made, system="", is_pinned=True)
+    assert await store.change(ME, made.id, model="") == replace(changed, model="")
+    assert await store.change(ME, made.id) == await store.get(ME, made.id) == replace(changed, model="")
+
+
+@pytest.mark.parametrize("cursor", ["x", "_", "1,5_conv", "1000.0_conv_1", "0_x_conv"])
 async def test_a_cursor_that_no_list_gave_is_refused(store: Store, cursor: str) -> None:
     with pytest.raises(RequestError, match="is not a cursor"):
         await store.list(ME, 50, cursor)
@@ -105,10 +133,11 @@ async def test_a_cursor_that_no_list_gave_is_refused(store: Store, cursor: str) 
         lambda store, ids: store.nodes("other", ids[0]),
         lambda store, ids: store.runs("other", ids[0]),
         lambda store, ids: store.tree("other", ids[0]),
-        lambda store, ids: store.rename("other", ids[0], "Mine"),
-        lambda store, ids: store.select("other", ids[0], ids[2]),
+        lambda store, ids: store.change("other", ids[0], title="Mine"),
+        lambda store, ids: store.change("other", ids[0], leaf_id=ids[2]),
+        lambda store, ids: store.change("other", ids[0], restore=True),
+        lambda store, ids: store.turn("other", ids[0], "turn", "digest"),
         lambda store, ids: store.delete("other", ids[0]),
-        lambda store, ids: store.export("other", ids[0], "md"),
         lambda store, ids: store.run("other", ids[1]),
         lambda store, ids: store.decide("other", ids[1], [], run_of(), 0.0),
         lambda store, ids: store.begin(replace(run_of(ids[0]), owner="other"), "", user("Hi"), "msg_x", None),
@@ -142,9 +171,23 @@ async def test_an_untitled_conversation_takes_the_first_line_of_its_first_messag
     conversation = await store.create(ME)
     await ask(store, conversation.id, text)
     assert (await store.get(ME, conversation.id)).title == title
-    await store.rename(ME, conversation.id, "A name of\nmine ")
+    await store.change(ME, conversation.id, title="A name of\nmine ")
     await ask(store, conversation.id, "And now?", "")
     assert (await store.get(ME, conversation.id)).title == "A name of mine"
+
+
+async def test_a_title_is_not_made_of_an_attached_file_but_where_there_is_nothing_else(store: Store) -> None:
+    file = Text('<file name="plan.py">\nprint()\n</file>')
+    for parts, title in [
+        ((file, Text("What is it?")), "What is it?"),
+        ((Text("So?\n"), file), "So?"),
+        ((file, Text(" \n")), "plan.py"),
+        ((file, replace(file, text='<file name="b">\n</file>')), "plan.py"),
+        ((Text('<file name="">'),), '<file name="">'),
+    ]:
+        conversation = await store.create(ME)
+        await store.begin(run_of(conversation.id), "", Message("user", parts), new_id("msg"), None)
+        assert (await store.get(ME, conversation.id)).title == title
 
 
 # --- turns ------------------------------------------------------------------------------------------------------------
@@ -193,6 +236,7 @@ async def test_a_run_ends_once(store: Store) -> None:
     ended = await store.run(ME, run.id)
     assert (ended.outcome, ended.ending, ended.request) == ("completed", {"finishReason": "stop"}, {"kept": True})
     await store.delete(ME, conversation.id)
+    await store.purge([conversation.id])
     await answer(store, run)  # nothing is left to note it in, which is no error
 
 
@@ -202,7 +246,7 @@ async def test_the_branch_that_is_shown_grows_and_another_does_not_come_before_i
     second = await ask(store, conversation.id, "one, edited", "")
     await answer(store, first)
     assert (await store.get(ME, conversation.id)).leaf_id == second.parent_id
-    await store.select(ME, conversation.id, first.message_id)
+    await store.change(ME, conversation.id, leaf_id=first.message_id)
     await answer(store, second)
     assert (await store.get(ME, conversation.id)).leaf_id == first.message_id
 
@@ -222,7 +266,7 @@ async def test_what_cannot_be_begun_changes_nothing(store: Store) -> None:
     with pytest.raises(RequestError, match="nothing to answer"):
         await ask(store, conversation.id, None, "")
     with pytest.raises(NotFound, match="There is no message"):
-        await store.select(ME, conversation.id, foreign.parent_id)
+        await store.change(ME, conversation.id, leaf_id=foreign.parent_id, title="New", pinned=True)
     assert await store.tree(ME, conversation.id) == before
 
 
@@ -239,7 +283,7 @@ EVERY_PART = (
 async def test_messages_come_back_as_they_were_also_from_the_file(tmp_path: Path) -> None:
     results = Message("tool", (ToolResult("c1", "add", "3"), ToolResult("c2", "add", "", is_error=True)))
     database = Database(tmp_path)
-    await database.open(module.SCHEMA)
+    await database.open(SCHEMA)
     store = Store(database)
     conversation = await store.create(ME)
     run = await ask(store, conversation.id)
@@ -247,7 +291,7 @@ async def test_messages_come_back_as_they_were_also_from_the_file(tmp_path: Path
     before = await store.tree(ME, conversation.id)
     await database.close()
     database = Database(tmp_path)
-    await database.open(module.SCHEMA)
+    await database.open(SCHEMA)
     assert await Store(database).tree(ME, conversation.id) == before
     await database.close()
     kept = [node.message for node in before[1]]
@@ -317,7 +361,7 @@ async def test_a_conversation_is_found_once_with_its_newest_match_the_newest_bef
 
 async def test_a_title_that_was_changed_is_not_found_any_more(store: Store) -> None:
     conversation = await store.create(ME, "ducks")
-    await store.rename(ME, conversation.id, "geese")
+    await store.change(ME, conversation.id, title="geese")
     assert await store.search(ME, "ducks") == []
     assert [each.title for each in await store.search(ME, "geese")] == ["geese"]
 
@@ -327,7 +371,7 @@ async def test_a_title_that_was_changed_is_not_found_any_more(store: Store) -> N
 def test_whatever_is_typed_is_a_query_and_finds_the_text_that_it_is(text: str) -> None:
     async def search() -> None:
         database = Database()
-        await database.open(module.SCHEMA)
+        await database.open(SCHEMA)
         try:
             store = Store(database)
             conversation = await store.create(ME)
@@ -353,8 +397,9 @@ async def test_no_file_holds_a_word_of_what_was_deleted(tmp_path: Path) -> None:
         ]
 
     database = Database(tmp_path)
-    await database.open(module.SCHEMA)
-    store = Store(database)
+    await database.open(SCHEMA)
+    clock = Clock()
+    store = Store(database, clock)
     stays, goes = await store.create(ME), await store.create(ME, f"{WORD} in a title")
     for number in range(40):  # enough that the index has segments of several levels
         for conversation, word in ((stays, "stays"), (goes, WORD)):
@@ -363,11 +408,17 @@ async def test_no_file_holds_a_word_of_what_was_deleted(tmp_path: Path) -> None:
             await answer(store, run, assistant(f"{word} {number} in an answer"), request={"system": word})
     run = await ask(store, goes.id, "And?")
     await answer(store, run, Message("assistant", (call,)), outcome="paused", approvals=[approval(WORD)])
-    await store.rename(ME, goes.id, f"{WORD} in another title")
-    assert holders()
+    await store.change(ME, goes.id, title=f"{WORD} in another title", system=f"{WORD} in a system prompt")
     runs = [run.id for run in await store.runs(ME, goes.id)]
-    assert await store.delete(ME, goes.id) == runs and len(runs) == 41
-    assert holders() == []
+    clock.now += module.UNDO  # whatever else there was to delete, it is not this
+    assert await store.delete(ME, goes.id) == []
+    assert await store.lost() == ([], []) and holders()
+    clock.now += module.UNDO
+    lost, lost_runs = await store.lost()
+    assert (lost, set(lost_runs), len(lost_runs)) == ([goes.id], set(runs), 41)
+    await store.purge([goes.id])
+    assert await database.checkpoint() and holders() == []
+    assert await store.lost() == ([], [])
     assert await store.search(ME, WORD) == []
     assert [each.id for each in await store.search(ME, "stays answer")] == [stays.id]
     assert len(await store.nodes(ME, stays.id)) == 80
@@ -377,13 +428,92 @@ async def test_no_file_holds_a_word_of_what_was_deleted(tmp_path: Path) -> None:
     await database.close()
 
 
+@pytest.mark.parametrize("table", ["texts", "conversations"])
+async def test_a_deletion_that_was_cut_short_is_done_again(
+    store: Store, table: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    conversation = await store.create(ME)
+    await answer(store, await ask(store, conversation.id, WORD))
+    await store.delete(ME, conversation.id)
+    monkeypatch.setattr(store, "clock", lambda: 9000.0)
+    trigger = f"CREATE TEMP TRIGGER cut BEFORE DELETE ON {table} BEGIN SELECT raise(ABORT, 'cut'); END"
+    await store.database.write(lambda db: db.execute(trigger))
+    with pytest.raises(StorageError, match="cut"):
+        await store.purge([conversation.id])
+    await store.database.write(lambda db: db.execute("DROP TRIGGER cut"))
+    ids, runs = await store.lost()
+    assert (ids, len(runs)) == ([conversation.id], 1)
+    await store.purge(ids)
+    assert await store.lost() == ([], [])
+    dump = await store.database.write(lambda db: "".join(map(str, db.execute("SELECT block FROM search_data"))))
+    assert WORD.lower() not in dump
+
+
+async def test_what_is_deleted_is_nowhere_until_it_is_brought_back_whole(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    conversation = await store.create(ME, "ducks", "Be brief.")
+    ended, running = await ask(store, conversation.id), await ask(store, conversation.id, "Ho", "")
+    await pause(store, ended, approval("a"))
+    before = await store.tree(ME, conversation.id)
+    assert await store.delete(ME, conversation.id) == [running]
+    for work in (
+        store.tree(ME, conversation.id),
+        store.change(ME, conversation.id, title="geese"),
+        store.turn(ME, conversation.id, ended.turn_id, "digest"),
+        store.run(ME, ended.id),
+        store.decide(ME, ended.id, [Decision("a", "approve")], run_of(conversation.id), 2000.0),
+        ask(store, conversation.id, "Again", ended.parent_id),
+        store.delete(ME, conversation.id),
+    ):
+        with pytest.raises(NotFound):
+            await work
+    assert await store.list(ME) == ([], "") and await store.search(ME, "ducks") == []
+    assert await store.run(ME, running.id, deleted=True) == running
+    for _ in range(2):
+        restored = await store.change(ME, conversation.id, restore=True)
+        assert restored == before[0]
+    assert await store.tree(ME, conversation.id) == before
+    assert [each.id for each in await store.search(ME, "ducks")] == [conversation.id]
+    await store.delete(ME, conversation.id)
+    now = store.clock()
+    monkeypatch.setattr(store, "clock", lambda: now + module.UNDO)
+    with pytest.raises(NotFound):
+        await store.change(ME, conversation.id, restore=True)
+
+
+async def test_what_is_added_whole_is_not_there_before_its_last_message(store: Store) -> None:
+    texts = [f"duck{number}" for number in range(120)]
+    nodes = [Node(f"msg_{at}", f"msg_{at - 1}" if at else "", user(text), "", 5.0) for at, text in enumerate(texts)]
+    given = Conversation("conv_1", "ducks", 5.0, 7.0, "msg_119", False, "Be brief.", "a:b", True)
+    run = run_of(outcome="failed", ended_at=6.0, ending={"finishReason": "stop"}, parent_id="msg_3", turn_id="")
+    adding = asyncio.ensure_future(store.add(ME, given, nodes, [run]))
+    seen = [0]
+    while not adding.done():
+        found = await store.search(ME, "ducks")
+        seen += [len(await store.nodes(ME, each.id)) for each in found]
+    assert set(seen) <= {0, 120}
+    assert await store.tree(ME, "conv_1") == (given, nodes, [replace(run, conversation_id="conv_1")])
+
+
+async def test_what_was_added_in_part_goes_as_what_was_deleted(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    nodes = [Node(f"msg_{at % 60}", "", user("Hi"), "", 5.0) for at in range(61)]
+    with pytest.raises(StorageError):
+        await store.add(ME, Conversation("conv_1", "ducks", 5.0, 7.0), nodes, [])
+    assert await store.list(ME) == ([], "")
+    now = store.clock()
+    monkeypatch.setattr(store, "clock", lambda: now + module.UNDO)
+    assert await store.lost() == (["conv_1"], [])
+
+
 async def test_what_is_written_during_a_deletion_stays(store: Store) -> None:
     made = [await store.create(ME) for _ in range(6)]
     for conversation in made:
         await answer(store, await ask(store, conversation.id, "ducks"), assistant("and geese"))
     kept, *gone = made
+    await asyncio.gather(*(store.delete(ME, conversation.id) for conversation in gone))
     await asyncio.gather(
-        *(store.delete(ME, conversation.id) for conversation in gone),
+        *(store.purge([conversation.id]) for conversation in gone),
         *(ask(store, kept.id, f"swan{number}", "") for number in range(20)),
     )
     assert [each.id for each in await store.search(ME, "ducks")] == [kept.id]
@@ -569,56 +699,7 @@ async def test_a_run_of_a_dead_process_is_claimed_once(store: Store) -> None:
     assert not await store.claim(replace(run, process="q"), "r")
 
 
-# --- JSON and Markdown ------------------------------------------------------------------------------------------------
-
-MARKDOWN = """\
-# What is 1 + 2?
-
-## User
-
-What is 1 + 2?
-
-## Assistant
-
-Let me see.
-
-<details><summary>add was called with</summary>
-
-```
-{"a": 1}
-```
-
-</details>
-
-<details><summary>add failed</summary>
-
-````
-```no```
-````
-
-</details>
-
-It is 3.
-"""
-
-
-async def test_a_conversation_is_exported_to_be_read_and_whole(store: Store) -> None:
-    conversation = await store.create(ME)
-    run = await ask(store, conversation.id, "What is 1 + 2?")
-    call = ToolCall("c", "add", {"a": 1}, '{"a": 1}')
-    said = Message("assistant", (Reasoning("Simple."), Text("Let me see."), call))
-    result = Message("tool", (ToolResult("c", "add", "```no```", is_error=True),))
-    await answer(store, run, said, result, assistant("It is 3."))
-    await store.select(ME, conversation.id, f"{run.message_id}_3")
-    name, kind, text = await store.export(ME, conversation.id, "md")
-    assert (name, kind, text) == ("What-is-1-2.md", "text/markdown; charset=utf-8", MARKDOWN)
-    name, kind, text = await store.export(ME, conversation.id, "json")
-    assert (name, kind) == ("What-is-1-2.json", "application/json")
-    assert orjson.loads(text) == conversations.tree_to_json(*await store.tree(ME, conversation.id))
-    with pytest.raises(RequestError, match="'html' is not known; expected 'md' or 'json'"):
-        await store.export(ME, conversation.id, "html")
-    name, _, text = await store.export(ME, (await store.create(ME)).id, "md")
-    assert (name, text) == ("conversation.md", "# Conversation\n")
+# --- JSON -------------------------------------------------------------------------------------------------------------
 
 
 def test_the_json_is_what_clients_are_told() -> None:
@@ -626,6 +707,7 @@ def test_the_json_is_what_clients_are_told() -> None:
     assert conversations.conversation_to_json(conversation) == {
         **{"id": "conv_1", "title": "Hi", "createdAt": "1970-01-01T00:00:00.000Z"},
         **{"updatedAt": "2026-11-22T15:04:05.123Z", "leafId": None, "isRunning": False},
+        **{"system": "", "model": "", "pinned": False},
     }
     assert conversations.conversation_to_json(replace(conversation, snippet="so"))["snippet"] == "so"
     assert conversations.node_to_json(Node("msg_1", "", user("Hi"), "", 0.0)) == {
@@ -637,6 +719,7 @@ def test_the_json_is_what_clients_are_told() -> None:
         **{"id": "run_1", "conversationId": "conv_1", "parentId": "msg_1", "messageId": "msg_2", "turnId": "turn_1"},
         **{"model": "a:b", "state": "running", "outcome": None, "finishReason": None, "usage": None, "error": None},
         **{"notices": [], "approvals": [], "nextRunId": None, "createdAt": "1970-01-01T00:00:00.000Z", "endedAt": None},
+        **{"timing": None, "toolDurations": {}},
     }
     assert conversations.run_to_json(run) == expected
     ending = {"finishReason": "tool_calls", "usage": {"inputTokens": 1}}
@@ -649,6 +732,36 @@ def test_the_json_is_what_clients_are_told() -> None:
         **{"state": "ended", "outcome": "paused", "endedAt": "1970-01-01T00:00:01.000Z"},
         "approvals": [first | call, second | call],
     }
+
+
+# --- an older folder --------------------------------------------------------------------------------------------------
+
+
+async def test_a_folder_of_an_older_version_is_brought_up_to_date(tmp_path: Path) -> None:
+    old = Database(tmp_path)
+    await old.open(Schema(SCHEMA.part, SCHEMA.steps[:2]))
+    await old.write(
+        lambda db: db.execute("INSERT INTO conversations VALUES ('conv_1', ?, 'ducks', 'msg_1', 5.0, 6.0)", (ME,))
+    )
+    await old.write(
+        lambda db: db.execute(
+            "INSERT INTO messages VALUES (1, 'msg_1', 'conv_1', '', '', 5.0, 'user', ?)",
+            ('[{"type":"text","text":"Hi"}]',),
+        )
+    )
+    await old.close()
+    database = Database(tmp_path)
+    await database.open(SCHEMA)
+    store = Store(database)
+    assert await store.tree(ME, "conv_1") == (
+        Conversation("conv_1", "ducks", 5.0, 6.0, "msg_1"),
+        [Node("msg_1", "", user("Hi"), "", 5.0)],
+        [],
+    )
+    assert (await store.change(ME, "conv_1", system="Be brief.", pinned=True)).is_pinned
+    await store.delete(ME, "conv_1")
+    assert await store.list(ME) == ([], "")
+    await database.close()
 
 
 # --- plans and times --------------------------------------------------------------------------------------------------
@@ -664,10 +777,9 @@ async def test_every_statement_finds_its_rows_by_an_index(store: Store) -> None:
     traced: list[str] = []
     connection = await store.database.write(lambda db: db)
     connection.set_trace_callback(traced.append)
-    await store.list(ME, 50, "1000.0_conv")
+    await store.list(ME, 50, "0_1000.0_conv")
     await store.search(ME, "send hi")
-    await store.rename(ME, conversation.id, "ducks")
-    await store.select(ME, conversation.id, run.parent_id)
+    await store.change(ME, conversation.id, title="ducks", leaf_id=run.parent_id, restore=True)
     await store.nodes(ME, conversation.id)
     await store.path(conversation.id, run.message_id)
     await store.runs(ME, conversation.id)
@@ -680,13 +792,15 @@ async def test_every_statement_finds_its_rows_by_an_index(store: Store) -> None:
     await store.expire_approvals(9999.0)
     await store.note_deleted([run.id])
     await store.delete(ME, conversation.id)
+    await store.lost()
+    await store.purge([conversation.id])
     connection.set_trace_callback(None)
     statements = [sql for sql in traced if re.match("(SELECT|WITH|UPDATE|DELETE|INSERT)", sql) and "search_" not in sql]
     assert len(statements) > 40
     for sql in statements:
         plan = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {sql}")]
         assert not [step for step in plan if "SCAN" in step and not SMALL.fullmatch(step)], (sql, plan)
-        if "(updated_at, id) <" in sql:
+        if "updated_at, id) <" in sql:
             assert not [step for step in plan if "TEMP B-TREE" in step], (sql, plan)
 
 
@@ -707,7 +821,7 @@ class Growing(RuleBasedStateMachine):
         super().__init__()
         self.runner = asyncio.Runner()
         self.store = Store(Database(), Clock())
-        self.do(self.store.database.open(module.SCHEMA))
+        self.do(self.store.database.open(SCHEMA))
         self.make()
 
     def do(self, work: Awaitable[Any]) -> Any:
@@ -772,19 +886,23 @@ class Growing(RuleBasedStateMachine):
     @rule(data=st.data())
     def select(self, data: st.DataObject) -> None:
         leaf_id = data.draw(st.sampled_from(list(self.nodes)))
-        assert self.do(self.store.select(ME, self.id, leaf_id)).leaf_id == leaf_id
+        assert self.do(self.store.change(ME, self.id, leaf_id=leaf_id)).leaf_id == leaf_id
 
     @rule(title=st.text(max_size=3))
     def rename(self, title: str) -> None:
-        self.do(self.store.rename(ME, self.id, title))
+        self.do(self.store.change(ME, self.id, title=title))
 
     @precondition(lambda self: len(self.nodes) > 8)
-    @rule()
-    def delete(self) -> None:
-        assert self.do(self.store.delete(ME, self.id)) == [run.id for run in self.runs]
+    @rule(comes_back=st.booleans())
+    def delete(self, comes_back: bool) -> None:
+        assert self.do(self.store.delete(ME, self.id)) == [run for run in self.runs if not run.outcome]
         with pytest.raises(NotFound):
             self.do(self.store.tree(ME, self.id))
-        self.make()
+        if comes_back:
+            self.do(self.store.change(ME, self.id, restore=True))
+        else:
+            self.do(self.store.purge([self.id]))
+            self.make()
 
     @invariant()
     def nothing_is_ever_lost_or_changed(self) -> None:

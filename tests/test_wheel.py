@@ -11,6 +11,8 @@ import urllib.request
 import zipfile
 from pathlib import Path
 
+from chatstream.server.page import strip
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -47,9 +49,11 @@ async def test_a_wheel_serves_the_page_from_inside_itself(tmp_path: Path) -> Non
         address = (await process.stdout.readline()).decode().split("ready: ")[1].split()[0]
         page = await asyncio.to_thread(get, f"{address}/")
         assert b"<title>chatstream</title>" in page
-        assert page == (ROOT / "web" / "index.html").read_bytes()
-        assert b"export" in await asyncio.to_thread(get, f"{address}/lib/marked.js")
-        assert b"export" in await asyncio.to_thread(get, f"{address}/lib/speed-highlight/index.js")
+        assert page == strip((ROOT / "web" / "index.html").read_bytes(), ".html")
+        assert b"export" in await asyncio.to_thread(get, f"{address}/node_modules/marked/lib/marked.esm.js")
+        assert b"export" in await asyncio.to_thread(
+            get, f"{address}/node_modules/@speed-highlight/core/dist/tokenize.js"
+        )
     finally:
         process.terminate()
         await process.wait()

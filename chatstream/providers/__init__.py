@@ -94,6 +94,11 @@ class Models:
             raise errors.NotFound(f"unknown model {name!r}: this server offers {names}")
         return provider, model
 
+    def full_name(self, name: str) -> str:
+        """Return the `provider:model` that a name stands for; raises errors.NotFound."""
+        provider, model = self.find(name)
+        return f"{provider.name}:{model}"
+
     @property
     def secrets(self) -> set[str]:
         """The keys of all of them."""

@@ -99,7 +99,9 @@ class Scripted(Provider):
                 await asyncio.sleep(delay)
         if (code := turn.get("error")) and self._failures.get(number, 0) < turn.get("times", 1_000_000_000):
             self._failures[number] = self._failures.get(number, 0) + 1
-            raise Told("The script", self.default_model).status_error(_ERRORS[code], "an error of the script")
+            raise Told("The script", self.default_model, keys="the script").status_error(
+                _ERRORS[code], "an error of the script"
+            )
         usage = Usage(sum(len(message.text) for message in request.messages) // 4, characters // 4, estimated=True)
         reason = FinishReason.TOOL_CALLS if turn.get("tools") else FinishReason.STOP
         yield [UsageDelta(usage), Finish(FinishReason(turn.get("finish", reason)))]

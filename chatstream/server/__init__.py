@@ -3,13 +3,14 @@
     guard          who may ask: host, origin, token; errors as JSON, request ids, the access log
     bodies         what was asked: JSON, checked against a schema
     stream         how events go out: headers at once, heartbeats, one write for what came together
-    chat           runs: ask, follow, stop, decide
+    chat           runs: ask, follow one or several, stop, decide
     frontend       what the routes of other front ends share: agui (with tanstack), vercel, openai
     routes         what a route is
     answers        what is answered: the schemas of JSON and of frames
     openapi        the document that tells of the routes
     conversations  what is stored
     page           the files of `web/`
+    reports        what broke the page's policy, for the log
     replay         a recording in place of the models
 
 `make_app` is the whole server as an aiohttp application, `add_routes` puts it into another one, `serve` runs it.
@@ -44,6 +45,7 @@ from .guard import Guard, Handler
 from .openai import OpenAi
 from .openapi import describe
 from .page import Page, find_file
+from .reports import Reports
 from .routes import PARTS, Route
 from .tanstack import Reload
 from .vercel import AiSdk
@@ -100,6 +102,7 @@ class Server:
             *Reload(self.config, self.runs).routes,
             *vercel.routes,
             *openai.routes,
+            Route("POST", "/api/csp-reports", Reports().take, "page", is_public=True, answer="empty"),
             # But not the others' paths: a wrong method there is to be called one, not a missing page.
             Route(
                 *("*", r"/{path:(?!api/|ag-ui$|ai-sdk/|v1/|healthz$|readyz$).*}", self.page.file),
@@ -151,10 +154,11 @@ class Server:
         await self.models.aclose()
 
     async def list_models(self, request: web.Request) -> web.Response:
-        """List the models, the default one among them, and what each can do."""
+        """List the models, the default one among them, and what each can do; the page learns its image hosts too."""
         provider, model = self.models.default
         models = [info.to_json() for info in self.models.offered()]
-        return web.json_response({"default": f"{provider.name}:{model}", "models": models})
+        told = {"default": f"{provider.name}:{model}", "models": models, "imageHosts": self.config.image_hosts}
+        return web.json_response(told)
 
     async def list_tools(self, request: web.Request) -> web.Response:
         """List the server's tools."""

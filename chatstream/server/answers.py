@@ -8,13 +8,22 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..conversations import ENDING_SCHEMA, TIMING_SCHEMA, USAGE_SCHEMA
 from ..deltas import FinishReason
+from ..errors import CODES
 from ..events import Outcome
 from ..messages import MESSAGE_SCHEMA
 from .bodies import object_schema
 
 RUN, CONVERSATION, CONVERSATIONS, TREE = "Run", "Conversation", "ConversationList", "ConversationTree"
-DECIDED, RECEIPT, MODELS, TOOLS, STATE = "Decided", "StopReceipt", "ModelList", "ToolList", "State"
+ACCEPTED, DECIDED, RECEIPT, MODELS, TOOLS, STATE = (
+    "Accepted",
+    "Decided",
+    "StopReceipt",
+    "ModelList",
+    "ToolList",
+    "State",
+)
 TANSTACK_THREAD = "TanStackThread"
 COMPLETION, OPENAI_MODEL, OPENAI_MODELS = "ChatCompletion", "OpenAiModel", "OpenAiModelList"
 FRAME, ERROR, OPENAI_ERROR = "NativeFrame", "Error", "OpenAiError"
@@ -53,12 +62,7 @@ def _frame(kind: str, required: Schema, **optional: Any) -> Schema:
 
 _OUTCOMES = [each.value for each in Outcome]
 _FINISH_REASON = {"enum": [each.value for each in FinishReason]}
-_CODE = {
-    "enum": [
-        *("bad_request", "auth", "forbidden", "not_found", "conflict", "too_large", "rate_limit", "overloaded"),
-        *("context_overflow", "tool", "timeout", "network", "internal"),
-    ]
-}
+_CODE = {"enum": list(CODES)}
 _CALL = _texts("toolCallId", "toolName")
 _WANTS = {"enum": ["decision", "result"]}
 _PROBLEM = _texts("message") | {"code": _CODE, "retryable": _BOOLEAN}
@@ -69,6 +73,9 @@ _LISTED = _texts("id", "title") | {
     "updatedAt": _TIME,
     "leafId": _or_null(_TEXT),
     "isRunning": _BOOLEAN,
+    "system": _TEXT,
+    "model": _TEXT,
+    "pinned": _BOOLEAN,
 }
 _RUN = _texts("id", "messageId", "model") | {
     "conversationId": _or_null(_TEXT),
@@ -76,10 +83,7 @@ _RUN = _texts("id", "messageId", "model") | {
     "turnId": _or_null(_TEXT),
     "state": {"enum": ["running", "ended"]},
     "outcome": _or_null({"enum": [*_OUTCOMES, "failed"]}),
-    "finishReason": _or_null(_FINISH_REASON),
-    "usage": _or_null(ref("Usage")),
-    "error": _or_null(_object(_PROBLEM, details=_OBJECT)),
-    "notices": _list(_object(_NOTICE, lasting=_BOOLEAN)),
+    **ENDING_SCHEMA,
     "approvals": _list(ref("Approval")),
     "nextRunId": _or_null(_TEXT),
     "createdAt": _TIME,
@@ -118,13 +122,21 @@ _FRAMES = [
         input=_OBJECT,
     ),
     _frame("citations", {"citations": _list(_object(_texts("url"), title=_TEXT, text=_TEXT))}),
-    _frame("turn", {"finishReason": _FINISH_REASON, "usage": ref("Usage")}),
+    _frame("turn", {"finishReason": _FINISH_REASON, "usage": ref("Usage")}, timing=ref("Timing")),
     _frame("notice", _NOTICE, lasting=_BOOLEAN),
     _frame("resync", {"messages": _MESSAGES}),
-    _frame("error", _PROBLEM | {"requestId": _TEXT, "usage": ref("Usage"), "messages": _MESSAGES}, details=_OBJECT),
+    _frame(
+        "error",
+        _PROBLEM | {"requestId": _TEXT, "usage": ref("Usage"), "messages": _MESSAGES},
+        details=_OBJECT,
+        timing=ref("Timing"),
+    ),
+    # Of several runs in one stream, one that cannot be followed: with the status that it would have had by itself.
+    _frame("error", _PROBLEM | {"requestId": _TEXT, "status": _COUNT}),
     _frame(
         "done",
         {"outcome": {"enum": _OUTCOMES}, "finishReason": _FINISH_REASON, "usage": ref("Usage"), "messages": _MESSAGES},
+        timing=ref("Timing"),
     ),
 ]
 _OPENAI_MODEL = _object(_texts("id", "owned_by", "name") | {"object": {"const": "model"}, "created": _COUNT})
@@ -149,11 +161,8 @@ _OPENAI_USAGE = _object(
 # By the names that they have in the document; parts of messages are `#/$defs/...`, as in the requests.
 SCHEMAS: dict[str, Schema] = {
     "Message": MESSAGE_SCHEMA,
-    "Usage": _object(
-        dict.fromkeys(("inputTokens", "outputTokens", "cachedTokens", "reasoningTokens"), _COUNT),
-        providerToolCalls=_COUNT,
-        estimated={"const": True},
-    ),
+    "Usage": USAGE_SCHEMA,
+    "Timing": TIMING_SCHEMA,
     "Approval": _object(
         _CALL
         | {"input": _OBJECT, "wants": _WANTS, "expiresAt": _TIME}
@@ -164,9 +173,10 @@ SCHEMAS: dict[str, Schema] = {
     CONVERSATIONS: _object({"conversations": _list(ref(CONVERSATION)), "next": _or_null(_TEXT)}),
     TREE: _object(_LISTED | {"messages": _list(ref("Node")), "runs": _list(ref(RUN))}),
     "Node": _object(_NODE | MESSAGE_SCHEMA["properties"]) | {"allOf": MESSAGE_SCHEMA["allOf"]},
+    ACCEPTED: _object(_texts("runId", "conversationId", "messageId") | {"parentId": _or_null(_TEXT)}),
     DECIDED: _object({"runId": _or_null(_TEXT), "approvals": _list(ref("Approval"))}),
     RECEIPT: _object(_RECEIPT),
-    MODELS: _object({"default": _TEXT, "models": _list(_object(_MODEL, reason=_TEXT))}),
+    MODELS: _object({"default": _TEXT, "models": _list(_object(_MODEL, reason=_TEXT)), "imageHosts": _list(_TEXT)}),
     TOOLS: _object({"tools": _list(_object(_TOOL))}),
     # Of the wire of TanStack AI, as its client reads it (`fetchThreadHydration` of @tanstack/ai-client).
     TANSTACK_THREAD: _object(

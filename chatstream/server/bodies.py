@@ -12,6 +12,8 @@ import orjson
 from aiohttp import web
 
 from .. import errors
+from ..conversations import ENDING_SCHEMA
+from ..events import Outcome
 from ..messages import MESSAGE_SCHEMA, PART_SCHEMAS, USER_CONTENT
 from ..providers import EFFORTS
 from ..tools.base import MAX_OUTPUT
@@ -21,10 +23,16 @@ from ..wires.base import MAX_MESSAGES
 from .images import check_images
 
 CHAT_REQUEST, TURN_REQUEST, DECISIONS = "chat", "turn", "decisions"
-CONVERSATION, CONVERSATION_CHANGE = "conversation", "conversation_change"
+CONVERSATION, CONVERSATION_CHANGE, IMPORT = "conversation", "conversation_change", "import"
 AG_UI_REQUEST, AI_SDK_REQUEST, OPENAI_REQUEST = "ag_ui", "ai_sdk", "openai"
 _ID = {"type": "string", "minLength": 1, "maxLength": 200}
-_TITLE = {"type": "string", "maxLength": 500}
+_NO_ID = {"type": ["string", "null"], "maxLength": 200}
+_WHEN = {"type": ["string", "null"], "maxLength": 50}
+_CONVERSATION = {
+    "title": {"type": "string", "maxLength": 500},
+    "system": {"type": "string", "maxLength": 50_000},
+    "model": {"type": "string", "maxLength": 200},  # "" for the default
+}
 
 
 def object_schema(properties: dict[str, Any], *required: str, **more: Any) -> dict[str, Any]:
@@ -75,6 +83,27 @@ _DECISION_LIST = {
     "minItems": 1,
     "maxItems": 1000,
 }
+_CHANGE = {"leafId": _ID, "pinned": {"type": "boolean"}, "deleted": {"const": False}}
+# A conversation as it is exported: what else its members have is left out.
+_NODE = object_schema(
+    {"id": _ID, "role": {"enum": ["user", "assistant", "tool"]}, "content": {}}
+    | {"parentId": _NO_ID, "runId": _NO_ID, "createdAt": _WHEN},
+    *("id", "role", "content"),
+    allOf=MESSAGE_SCHEMA["allOf"],
+    additionalProperties=True,
+)
+_RUN = object_schema(
+    {"id": _ID, "model": _CONVERSATION["model"], "outcome": {"enum": [*map(str, Outcome), "failed", None]}}
+    | {"parentId": _NO_ID, "messageId": _NO_ID, "nextRunId": _NO_ID, "createdAt": _WHEN, "endedAt": _WHEN}
+    | ENDING_SCHEMA,
+    "id",
+    additionalProperties=True,
+)
+_TREE = {
+    "messages": {"type": "array", "items": _NODE, "maxItems": MAX_MESSAGES},
+    "runs": {"type": "array", "items": _RUN, "maxItems": MAX_MESSAGES},
+    **{"leafId": _NO_ID, "pinned": {"type": "boolean"}, "createdAt": _WHEN, "updatedAt": _WHEN},
+}
 SCHEMAS: dict[str, dict[str, Any]] = {
     name: {"$schema": "https://json-schema.org/draft/2020-12/schema"} | schema | {"$defs": PART_SCHEMAS | _OPTIONS}
     for name, schema in {
@@ -84,8 +113,9 @@ SCHEMAS: dict[str, dict[str, Any]] = {
         AG_UI_REQUEST: agui_request.SCHEMA,
         AI_SDK_REQUEST: vercel_request.SCHEMA,
         OPENAI_REQUEST: openai_request.SCHEMA,
-        CONVERSATION: object_schema({"title": _TITLE}),
-        CONVERSATION_CHANGE: object_schema({"title": _TITLE, "leafId": _ID}, minProperties=1),
+        CONVERSATION: object_schema(_CONVERSATION),
+        CONVERSATION_CHANGE: object_schema(_CONVERSATION | _CHANGE, minProperties=1),
+        IMPORT: object_schema(_CONVERSATION | _TREE, "messages", additionalProperties=True),
     }.items()
 }
 # Checking takes up to 6 us a byte (measured): longer bodies are checked beside the event loop.
@@ -110,13 +140,14 @@ async def read_body(request: web.Request, schema: str | Callable[[Any], str], li
         raise errors.UnsupportedMedia(
             f"Content-Type must be application/json, not {met} (curl: -H 'Content-Type: application/json')"
         )
-    data = await _read(request, limit)
+    data = await read_bytes(request, limit)
     if len(data) > LONG:
         return await asyncio.to_thread(_parse, data, schema)
     return _parse(data, schema)
 
 
-async def _read(request: web.Request, limit: int) -> bytes:
+async def read_bytes(request: web.Request, limit: int) -> bytes:
+    """Return the body of a request; raises TooLarge where it has more than `limit` bytes."""
     if request.content_length is not None and request.content_length > limit:
         raise errors.TooLarge(f"the body has {request.content_length} bytes; this server takes {limit} at most")
     data = bytearray()
@@ -143,6 +174,8 @@ def _parse(data: bytes, schema: str | Callable[[Any], str]) -> dict[str, Any]:
     checked: dict[str, Any] = value
     if name in (CHAT_REQUEST, TURN_REQUEST):
         check_images(checked)
+    elif name == IMPORT:
+        check_images({"messages": checked["messages"]})
     return checked
 
 

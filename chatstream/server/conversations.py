@@ -1,8 +1,12 @@
-"""The routes of stored conversations: make, list, search, read, rename, show another branch, export, delete."""
+"""The routes of stored conversations: make, list, search, read, change, delete and bring back, export and import."""
 
 from __future__ import annotations
 
 import asyncio
+import time
+from dataclasses import replace
+from functools import partial
+from typing import Any
 from urllib.parse import quote
 
 import orjson
@@ -12,8 +16,10 @@ from .. import errors
 from ..config import Config
 from ..conversations import conversation_to_json, tree_to_json
 from ..runs import Runs
+from ..transfer import read_tree, to_file
 from . import answers
-from .bodies import CONVERSATION, CONVERSATION_CHANGE, read_body
+from .bodies import CONVERSATION, CONVERSATION_CHANGE, IMPORT, read_body
+from .frontend import aside
 from .guard import OWNER
 from .routes import Parameter, Route
 
@@ -44,6 +50,12 @@ class Conversations:
                 returns=answers.CONVERSATION,
                 statuses=(201,),
             ),
+            Route(
+                *("POST", "/api/conversations/import", self.take_in),
+                bodies=(IMPORT,),
+                returns=answers.CONVERSATION,
+                statuses=(201,),
+            ),
             Route("GET", one, self.read, also=("file",), returns=answers.TREE, parameters=(_FORMAT,)),
             Route("PATCH", one, self.change, bodies=(CONVERSATION_CHANGE,), returns=answers.CONVERSATION),
             Route("DELETE", one, self.delete, answer="empty"),
@@ -52,7 +64,19 @@ class Conversations:
     async def create(self, request: web.Request) -> web.Response:
         """Make a conversation, which has no message yet."""
         body = await read_body(request, CONVERSATION, self._config.max_body)
-        conversation = await self._store.create(request[OWNER], body.get("title", ""))
+        conversation = await self._store.create(request[OWNER], **self._settings(body))
+        return web.json_response(conversation_to_json(conversation), status=201)
+
+    async def take_in(self, request: web.Request) -> web.Response:
+        """Make a conversation of one that was exported as JSON, under new ids."""
+        body = await read_body(request, IMPORT, self._config.max_body)
+        conversation, nodes, runs = await aside(request, partial(read_tree, body, time.time()))
+        try:
+            model = conversation.model and self._runs.models.full_name(conversation.model)
+        except errors.NotFound:
+            model = ""  # what another server had and this one does not is its default here
+        conversation = replace(conversation, model=model)
+        conversation = await self._store.add(request[OWNER], conversation, nodes, runs)
         return web.json_response(conversation_to_json(conversation), status=201)
 
     async def list(self, request: web.Request) -> web.Response:
@@ -78,22 +102,31 @@ class Conversations:
             return web.Response(body=body, content_type="application/json", charset="utf-8")
         if form not in ("md", "json"):
             raise errors.RequestError(f"format: {form[:20]!r} is neither md nor json")
-        name, content_type, text = await self._store.export(owner, id, form)
+        tree = await self._store.tree(owner, id)
+        name, content_type, data = await asyncio.to_thread(to_file, *tree, form)
         disposition = f"attachment; filename*=UTF-8''{quote(name, safe='')}"
         headers = {"Content-Type": content_type, "Content-Disposition": disposition}
-        return web.Response(body=text.encode(), headers=headers)
+        return web.Response(body=data, headers=headers)
 
     async def change(self, request: web.Request) -> web.Response:
-        """Rename a conversation, or show the branch that leads to another message."""
-        owner, id = request[OWNER], request.match_info["id"]
+        """Change what a conversation is asked with and how it is shown, or bring back one that was deleted."""
         body = await read_body(request, CONVERSATION_CHANGE, self._config.max_body)
-        if "leafId" in body:
-            conversation = await self._store.select(owner, id, body["leafId"])
-        if "title" in body:
-            conversation = await self._store.rename(owner, id, body["title"])
+        changes = self._settings(body) | {"leaf_id": body.get("leafId"), "pinned": body.get("pinned")}
+        id, restore = request.match_info["id"], "deleted" in body
+        conversation = await self._store.change(request[OWNER], id, **changes, restore=restore)
         return web.json_response(conversation_to_json(conversation))
 
     async def delete(self, request: web.Request) -> web.Response:
-        """Delete a conversation for good, and stop what is being written in it."""
+        """Delete a conversation, which can be brought back for ten minutes, and stop what is being written in it."""
         await self._runs.delete(request[OWNER], request.match_info["id"])
         return web.Response(status=204)
+
+    def _settings(self, body: dict[str, Any]) -> dict[str, Any]:
+        """Return what a request says of these, the model by its whole name; raises RequestError for an unknown one."""
+        settings: dict[str, Any] = {name: body[name] for name in body.keys() & {"title", "system", "model"}}
+        if body.get("model"):
+            try:
+                settings["model"] = self._runs.models.full_name(body["model"])
+            except errors.NotFound as error:
+                raise errors.RequestError(f"model: {error.message}") from error
+        return settings

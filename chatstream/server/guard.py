@@ -22,7 +22,7 @@ from aiohttp import web
 
 from .. import errors
 from ..agent import new_id
-from ..config import Config, is_loopback, read_origin
+from ..config import Config, is_loopback, read_image_host, read_origin
 
 log = logging.getLogger("chatstream.server")
 access = logging.getLogger("chatstream.access")
@@ -32,18 +32,20 @@ OWNER: web.RequestKey[str] = web.RequestKey("owner", str)
 # Makes the answer that says what went wrong, in the words of the wire that was asked.
 ErrorForm = Callable[[web.Request, errors.ChatstreamError], web.Response]
 FORM: web.RequestKey[ErrorForm] = web.RequestKey("form", Callable)  # type: ignore[arg-type]
-# Headers of the answer for the origin that asks, where others than our own may.
-CORS: web.RequestKey[dict[str, str]] = web.RequestKey("cors", dict)
+# Headers of the answer that depend on the settings and on who asks.
+HEADERS: web.RequestKey[dict[str, str]] = web.RequestKey("headers", dict)
 LOCAL = "local"  # whoever is let in: there is one owner until there are accounts
 
 CLIENT_GONE = 499  # nginx's word for it, for the access log: nobody reads the answer
 
+# What is broken is reported beside the page, wherever it is mounted: a relative address is the page's. `report-to`
+# would tell no more, later, only over HTTPS, and keep Chromium from `report-uri`.
+_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data: blob:{hosts}; "
+    "font-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; "
+    "require-trusted-types-for 'script'; trusted-types 'none'; report-uri api/csp-reports"
+)
 _HEADERS = {
-    "Content-Security-Policy": (
-        "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data: blob:; "
-        "font-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; "
-        "require-trusted-types-for 'script'; trusted-types 'none'"
-    ),
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Resource-Policy": "same-origin",
@@ -52,8 +54,11 @@ _HEADERS = {
 _NAME = re.compile(r"[\w-]+", re.ASCII)  # of a header; the standard's own has more letters, among them the wildcard
 _METHODS = "GET, HEAD, POST, PATCH, DELETE"
 # What the clients send, so that an answer that a browser keeps is good for all; whatever else is asked for goes along.
-_TAKEN = ("authorization", "content-type", "last-event-id", "x-run-id")
-_TOLD = "X-Run-Id, X-Request-Id, Chatstream-Heartbeat, Retry-After, x-should-retry, x-vercel-ai-ui-message-stream"
+_TAKEN = ("authorization", "content-type", "last-event-id", "prefer", "x-run-id")
+_TOLD = (
+    "X-Run-Id, X-Request-Id, Chatstream-Heartbeat, Retry-After, Location, Preference-Applied, Content-Disposition, "
+    "x-should-retry, x-vercel-ai-ui-message-stream"
+)
 _KEPT = 7200  # seconds: the most for which Chromium believes an answer
 _BY_STATUS: dict[int, type[errors.RequestError]] = {
     404: errors.NotFound,
@@ -72,6 +77,8 @@ class Guard:
         self._hosts = {host.lower() for host in config.allowed_hosts}
         self._own_host = f"[{config.host}]" if ":" in config.host else config.host.lower()
         self._origins = {read_origin(origin) for origin in config.cors_origins}
+        hosts = "".join(f" {read_image_host(host)}" for host in config.image_hosts)
+        self._headers = _HEADERS | {"Content-Security-Policy": _POLICY.format(hosts=hosts)}
         self.session = hmac.new(config.token.encode(), b"chatstream session", hashlib.sha256).hexdigest()
         # Browsers keep cookies by host, not by port: two servers on one machine must not log each other out.
         self.cookie = f"chatstream_{hashlib.sha256(self.session.encode()).hexdigest()[:12]}"
@@ -87,7 +94,7 @@ class Guard:
         request[REQUEST_ID] = new_id("req")
         request[FORM] = form or error_response
         request[OWNER] = LOCAL
-        request[CORS] = self._cors(request)
+        request[HEADERS] = self._headers | self._cors(request)
         began = time.monotonic()
         status = "gone"
         try:
@@ -200,8 +207,10 @@ def _preflight(request: web.Request) -> web.Response:
 
 def add_headers(request: web.Request, response: web.StreamResponse) -> None:
     """Give a response the headers that every one has."""
-    for name, value in (*_HEADERS.items(), *request[CORS].items()):
-        response.headers.setdefault(name, value)
+    for name, value in request[HEADERS].items():
+        told = response.headers.setdefault(name, value)
+        if name == "Vary" and told != value:
+            response.headers[name] = f"{told}, {value}"
     response.headers["X-Request-Id"] = request[REQUEST_ID]
     response.headers.setdefault("Cache-Control", "no-store")
 

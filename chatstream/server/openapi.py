@@ -117,6 +117,9 @@ def _responses(route: Route) -> dict[str, Any]:
             name: {"description": about, "schema": {"type": "string"}} for name, about in _HEADERS.items()
         }
     responses = {str(status): told for status in route.statuses} if kinds else {}
+    if route.accepted:
+        accepted = {"application/json": {"schema": ref(route.accepted)}}
+        responses["202"] = {"description": "It has begun, and goes on by itself.", "content": accepted}
     if "empty" in (route.answer, *route.also):
         responses["204"] = {"description": "There is nothing to tell."}
     return responses | {"default": {"description": "What went wrong.", "content": _errors(route)}}

@@ -31,8 +31,9 @@ class Route:
     """`part` is one of PARTS, `form` says how its errors are told; `bodies` names the schemas of what it takes.
 
     What goes well is an `answer`, or one of `also`, with one of `statuses`; JSON has the schema that `returns` names in
-    `answers.py`, and `wire` is the part whose frames are streamed, where that is another. The first sentence of the
-    handler's docstring is what the document says of the route.
+    `answers.py`, and `accepted` that of a 202, where who asks may prefer not to wait. `wire` is the part whose frames
+    are streamed, where that is another. The first sentence of the handler's docstring is what the document says of the
+    route.
     """
 
     method: str
@@ -46,6 +47,7 @@ class Route:
     also: tuple[Answer, ...] = ()
     returns: str = ""
     statuses: tuple[int, ...] = (200,)
+    accepted: str = ""
     wire: str = ""
     parameters: tuple[Parameter, ...] = ()
 

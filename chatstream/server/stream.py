@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Iterable, Mapping
+from contextlib import aclosing
 from types import MappingProxyType, TracebackType
 
 from aiohttp import web
@@ -51,6 +52,32 @@ class EventStream:
         """Send `data`; waits while the viewer is slow to read, raises ConnectionError when it is gone."""
         self._written_at = self._clock()
         await self.response.write(data)
+
+    async def write_all(self, sources: Iterable[AsyncGenerator[bytes]]) -> None:
+        """Send what all of `sources` say, each to its end; what several say at once is one write.
+
+        No source is asked for more before what it said is sent: a slow viewer slows what it follows, and fills nothing.
+        """
+        waiting: list[bytes] = []
+        sending = asyncio.Lock()
+
+        async def send(source: AsyncGenerator[bytes]) -> None:
+            async with aclosing(source):
+                async for data in source:
+                    waiting.append(data)
+                    await asyncio.sleep(0)  # what was woken by the same turn of the loop has something too
+                    async with sending:
+                        if waiting:
+                            together = b"".join(waiting)
+                            waiting.clear()
+                            await self.write(together)
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                for source in sources:
+                    group.create_task(send(source))
+        except BaseExceptionGroup as failed:
+            raise failed.exceptions[0] from None
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None

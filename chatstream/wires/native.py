@@ -8,10 +8,14 @@
     {"type":"tool_progress","toolCallId","content"}
     {"type":"tool_result","toolCallId","toolName","result","isError","durationMs"}
     {"type":"citations","citations":[{"url","title"?,"text"?}]}      of the text before it
-    {"type":"turn","finishReason","usage"}               {"type":"notice","code","message","lasting"?}
+    {"type":"turn","finishReason","usage","timing"?}     {"type":"notice","code","message","lasting"?}
     {"type":"resync","messages"}                         replace what is shown of this run by these messages
-    {"type":"error","code","message","retryable","details"?,"requestId","usage","messages"}      ends a run that failed
-    {"type":"done","outcome","finishReason","usage","messages"}                       ends every other run
+    {"type":"error","code","message","retryable","details"?,"requestId","usage","messages","timing"?}  of a failed run
+    {"type":"error","code","message","retryable","requestId","status"}      of several runs, one that cannot be followed
+    {"type":"done","outcome","finishReason","usage","messages","timing"?}              ends every other run
+
+`timing` is {"firstTokenMs": int or null, "durationMs", "generationMs"}: to the first word of the model, in all, and how
+long the model spoke, so that outputTokens / generationMs is its speed.
 
 Of a tool that the provider runs itself (its web search, say) there are `tool_start`, `tool_call` and `tool_result` with
 `providerExecuted`; a result without a `tool_call` before it has the `input` too, and there is no `durationMs`.
@@ -19,7 +23,8 @@ Of a tool that the provider runs itself (its web search, say) there are `tool_st
 A client that knows `text`, `tool_start`, `tool_result` and `done`, and reads only lines that begin with `data: `, can
 follow a run: every frame is one such line. An event of which a viewer needs nothing makes a block of its id alone,
 which is no event to an EventSource (https://html.spec.whatwg.org/multipage/server-sent-events.html#dispatchMessage): so
-the ids have no gaps, and a viewer can tell that it missed something.
+the ids have no gaps, and a viewer can tell that it missed something. Where several runs share a stream the event's name
+(`event:`) is the id of the run that it belongs to.
 """
 
 from __future__ import annotations
@@ -31,6 +36,7 @@ import orjson
 
 from .. import events, sse
 from ..deltas import Usage
+from ..errors import ChatstreamError
 from ..events import Event
 from ..messages import Message, Opaque, Text, ToolCall, message_to_json, part_to_json
 
@@ -46,6 +52,14 @@ def usage_to_json(usage: Usage) -> dict[str, Any]:
     }
     counted = {"providerToolCalls": usage.provider_tool_calls} if usage.provider_tool_calls else {}
     return value | counted | ({"estimated": True} if usage.estimated else {})
+
+
+def timing_to_json(timing: events.Timing | None) -> dict[str, Any]:
+    """Return the member that tells of times, none where they are not known: those of a run whose process died."""
+    if timing is None:
+        return {}
+    told = {"firstTokenMs": timing.first_token_ms, "durationMs": timing.duration_ms}
+    return {"timing": told | {"generationMs": timing.generation_ms}}
 
 
 def notice_to_json(notice: events.Notice) -> dict[str, Any]:
@@ -118,22 +132,29 @@ _TABLE: dict[type[Event], Callable[[Any], dict[str, Any] | None]] = {
         "input": event.input,
         "wants": "result" if event.by_caller else "decision",
     },
-    events.TurnFinished: lambda event: {
-        "type": "turn",
-        "finishReason": event.finish_reason,
-        "usage": usage_to_json(event.usage),
-    },
+    events.TurnFinished: lambda event: (
+        {
+            "type": "turn",
+            "finishReason": event.finish_reason,
+            "usage": usage_to_json(event.usage),
+        }
+        | timing_to_json(event.timing)
+    ),
     events.Notice: lambda event: {"type": "notice"} | notice_to_json(event),
 }
 
 
 class Encoder:
-    """Makes the frames of one run. `request_id` is what an `error` frame names, for the reader to quote."""
+    """Makes the frames of one run. `request_id` is what an `error` frame names, for the reader to quote.
+
+    `name` is that of the events, where a stream has more than one run.
+    """
 
     content_type = sse.CONTENT_TYPE
 
-    def __init__(self, request_id: str = "") -> None:
+    def __init__(self, request_id: str = "", name: str = "") -> None:
         self._request_id = request_id
+        self._head = f"event: {name}\n".encode() if name else b""
 
     def encode(self, number: int, event: Event) -> bytes:
         """Return the frame of event `number` as bytes."""
@@ -141,18 +162,24 @@ class Encoder:
             value: dict[str, Any] | None = self._end(event)
         else:
             value = _TABLE[type(event)](event)
-        return sse.encode(None if value is None else _dumps(value), str(number))
+        return sse.encode(None if value is None else _dumps(value), str(number), self._head)
 
     def resync(self, messages: Sequence[Message]) -> bytes:
         """Return the frame for a viewer whose cursor leads nowhere; what follows it begins anew."""
-        return sse.encode(_dumps({"type": "resync", "messages": list(map(message_to_json, messages))}), "0")
+        value = {"type": "resync", "messages": list(map(message_to_json, messages))}
+        return sse.encode(_dumps(value), "0", self._head)
+
+    def refuse(self, error: ChatstreamError) -> bytes:
+        """Return the frame that says why the run cannot be followed here, and with which status by itself."""
+        told = {"type": "error", "code": error.code, "message": error.message, "retryable": False}
+        return sse.encode(_dumps(told | {"requestId": self._request_id, "status": error.status}), "0", self._head)
 
     def _end(self, event: events.RunFinished | events.RunFailed) -> dict[str, Any]:
-        usage = usage_to_json(event.usage)
         messages = [message_to_json(message) for message in event.messages]
+        kept = {"usage": usage_to_json(event.usage), "messages": messages} | timing_to_json(event.timing)
         if isinstance(event, events.RunFailed):
             told = {"code": event.code, "message": event.message, "retryable": event.retryable}
             told |= {"details": event.details} if event.details else {}
-            return {"type": "error"} | told | {"requestId": self._request_id, "usage": usage, "messages": messages}
+            return {"type": "error"} | told | {"requestId": self._request_id} | kept
         ended = {"outcome": event.outcome, "finishReason": event.finish_reason}
-        return {"type": "done"} | ended | {"usage": usage, "messages": messages}
+        return {"type": "done"} | ended | kept

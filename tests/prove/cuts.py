@@ -2,7 +2,8 @@
 
 A recorded run is replayed to a client in Python, which asks for it with the turn's id as often as it likes, and cut at
 every byte of the response. The page's own client (`web/chat.js`, under node) asks a question of its own each time: its
-stream is cut, cut again where it is resumed, begins before the client's cursor, or comes doubled and out of order.
+stream is cut, cut again where it is resumed, begins before the client's cursor, or comes doubled and out of order; and
+so is the answer that the question was taken.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ SCRIPT: list[dict[str, Any]] = [
     {"text": "It is **42**, and the other one is nothing that there is.\n\n- one\n- two\n", "delay": PAUSE},
 ]
 QUESTION = "What is 6 * 7?"
+WHOLE = Cut(1 << 30)  # what the answer to the page's question meets where its stream is what is cut
 
 
 async def prove(report: Report, folder: Path, count: int) -> None:
@@ -91,8 +93,9 @@ async def _by_pages(report: Report, program: Program, count: int) -> None:
         size = page.proxy.longest
     places = _places(size, count)
     seeds = range(max(len(places) // 20, 3))
-    faults: list[list[Fault]] = [[Cut(at, is_reset=at % 2 == 1), *_further(at, size)] for at in places]
-    faults += [[Mix(seed, reach=(2, 10, 1000)[seed % 3])] for seed in seeds]
+    faults: list[list[Fault]] = [[WHOLE, Cut(at, is_reset=at % 2 == 1), *_further(at, size)] for at in places]
+    faults += [[WHOLE, Mix(seed, reach=(2, 10, 1000)[seed % 3])] for seed in seeds]
+    faults += [[Cut(at, is_reset=at % 2 == 1)] for at in _places(1500, max(count // 10, 2))]
     left = deque(faults)
 
     async def ask() -> None:

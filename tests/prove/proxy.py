@@ -50,7 +50,7 @@ class Proxy:
     """
 
     def __init__(self, port: int, *paths: bytes) -> None:
-        self._paths = paths or (b"/api/chat", b"/api/runs/")
+        self._paths = paths or (b"/api/chat", b"/api/runs/", b"/api/events")
         self.faults: deque[Fault] = deque()
         self.longest = 0
         self.streams = 0

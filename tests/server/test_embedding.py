@@ -200,8 +200,8 @@ async def test_the_page_names_everything_from_where_it_stands(run: RunAt) -> Non
         assert answer.status == 200, path
         text = answer.body.decode()
         named = re.findall(r'(?:href|src|from|import) ?[=(]? ?["\'`]([./\w-]+\.\w+)["\'`]', text)
-        assert all(not name.startswith("/") for name in named if "lib/" not in name), (path, named)
-        found = {urljoin(path, name) for name in named if not name.startswith("/lib/") and "node_modules" not in name}
+        assert all(not name.startswith("/") for name in named), (path, named)
+        found = {urljoin(path, name) for name in named if "node_modules" not in name}
         waiting += found - seen
         seen |= found
     assert {"/chat/app.js", "/chat/style.css", "/chat/icon.svg", "/chat/chat.js", "/chat/highlight.js"} <= seen

@@ -21,7 +21,7 @@ BODY = json.dumps(question()).encode()
 POLICY = [
     *("default-src 'none'", "script-src 'self'", "style-src 'self'", "connect-src 'self'", "font-src 'self'"),
     *("img-src 'self' data: blob:", "base-uri 'none'", "form-action 'self'", "frame-ancestors 'none'"),
-    *("require-trusted-types-for 'script'", "trusted-types 'none'"),
+    *("require-trusted-types-for 'script'", "trusted-types 'none'", "report-uri api/csp-reports"),
 ]
 # `{port}` is the server's own.
 HOSTS = {

@@ -142,7 +142,7 @@ async def test_the_token_is_asked_for_where_there_is_one(start: Any) -> None:
     value = (await running.send("GET", "/api/openapi.json", [("Authorization", f"Bearer {TOKEN}")])).json
     assert value["components"]["securitySchemes"] == {"bearer": {"type": "http", "scheme": "bearer"}}
     open_to_all = {path for path, _, operation in operations(value) if "security" not in operation}
-    assert open_to_all == {"/healthz", "/readyz", "/{path}"}
+    assert open_to_all == {"/healthz", "/readyz", "/api/csp-reports", "/{path}"}
 
 
 @pytest.mark.parametrize("outer", ["", "/deep"])
@@ -182,6 +182,12 @@ def test_a_question_has_one_of_the_shapes_and_no_other(name: str, body: dict[str
         ("POST", "/ai-sdk/chat", bodies.AI_SDK_REQUEST, {"messages": 1}),
         ("POST", "/v1/chat/completions", bodies.OPENAI_REQUEST, {"messages": "Hello"}),
         ("PATCH", "/api/conversations/c", bodies.CONVERSATION_CHANGE, {}),
+        (
+            "POST",
+            "/api/conversations/import",
+            bodies.IMPORT,
+            {"messages": [{"id": "a", "role": "system", "content": ""}]},
+        ),
     ],
 )
 def test_what_the_server_refuses_the_document_does_too(
@@ -243,10 +249,14 @@ async def test_real_answers_are_as_it_says(start: Any, write_script: Any) -> Non
     await visit("POST", f"/api/runs/{then}/stop", None)
     tree = (await visit("GET", f"/api/conversations/{made}")).json
     assert [each["outcome"] for each in tree["runs"]] == ["paused", "completed", "failed"]
-    await visit("GET", f"/api/conversations/{made}?format=json")
-    await visit("PATCH", f"/api/conversations/{made}", {"title": "Another"})
+    exported = (await visit("GET", f"/api/conversations/{made}?format=json")).json
+    taken = (await visit("POST", "/api/conversations/import", exported)).json["id"]
+    await visit("GET", f"/api/conversations/{taken}")
+    await visit("PATCH", f"/api/conversations/{made}", {"title": "Another", "system": "", "model": "", "pinned": True})
     for query in ("", "?limit=1", "?q=launch"):
         assert (await visit("GET", f"/api/conversations{query}")).json["conversations"]
+    await visit("DELETE", f"/api/conversations/{made}")
+    await visit("PATCH", f"/api/conversations/{made}", {"deleted": False})
     await visit("DELETE", f"/api/conversations/{made}")
     await visit("POST", "/api/session")
     for path in (f"/api/conversations/{made}", "/api/runs/run_x", "/api/conversations?limit=x", "/ag-ui"):

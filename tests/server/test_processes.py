@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from chatstream import runs
+from chatstream import runs, store
 from chatstream.database import FILE
 from chatstream.testing import Call, FakeProvider, Turn
 
 from .conftest import provider_environment
-from .rig import HANG, Gate, data_lines, read_until, texts, turn, until
+from .rig import HANG, Gate, data_lines, files, problem, read_until, texts, turn, until
 
 STALLED = Turn(text="half of it " * 50, stall=1500)
 OWN = {"name": "mine", "description": "Mine.", "parameters": {"type": "object"}}
@@ -58,6 +58,30 @@ async def test_an_answer_is_stopped_through_the_process_that_does_not_write_it(
         assert receipts[0].json["stopped"] and receipts[0].json["usage"]["outputTokens"]
         assert (await read_until(lines, "done"))[-1]["outcome"] == "stopped"
     assert provider.requests[0].left
+
+
+async def test_a_conversation_is_deleted_and_brought_back_through_any_process(
+    start: Any, fake: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    provider = await fake(STALLED)
+    writer, other = [await start("anthropic:fake", data=tmp_path) for _ in range(2)]
+    where = f"/api/conversations/{await writer.conversation()}"
+    async with await writer.open(turn(where.rpartition("/")[2])) as response:
+        lines = data_lines(response)
+        run = (await read_until(lines, "text"))[0]["runId"]
+        assert (await other.request("DELETE", where)).status == 204
+        assert (await read_until(lines, "done"))[-1]["outcome"] == "stopped"
+    assert provider.requests[0].left
+    for path in (where, f"/api/runs/{run}", f"/api/runs/{run}/events"):
+        problem(await writer.request("GET", path), 404, "not_found")
+    assert (await writer.request("PATCH", where, {"deleted": False})).status == 200
+    tree = await other.get(where)
+    assert (len(tree["messages"]), tree["runs"][0]["outcome"]) == (2, "stopped")
+    assert (await writer.request("DELETE", where)).status == 204
+    monkeypatch.setattr(store, "UNDO", 0.0)
+    await asyncio.gather(*(server.server.runs.sweep() for server in (writer, other)))
+    problem(await other.request("PATCH", where, {"deleted": False}), 404, "not_found")
+    assert [name for name, held in files(tmp_path).items() if b"half of it" in held] == []
 
 
 async def test_who_watches_through_the_other_keeps_an_answer_going(
