@@ -64,7 +64,7 @@ def delete_file(path: str) -> str:
 
 def ask(page: Page, text: str, until: str = ANSWERED) -> None:
     page.fill("#input", text)
-    page.press("#input", "Enter")
+    page.click("#send")
     page.wait_for_selector(until)
 
 
@@ -121,6 +121,28 @@ def hebrew(page: Page) -> None:
     ask(page, "מה שלומך היום?")
 
 
+def queue(page: Page) -> None:
+    streaming(page)
+    for question in ("And what about proxies that hold everything back, as some of them do?", "Thanks"):
+        page.fill("#input", question)
+        page.click("#send")
+        page.wait_for_selector(f"#queue :text('{question}')")
+
+
+def settings(page: Page) -> None:
+    page.click("#settings")
+    page.wait_for_selector(".panel")
+
+
+def menu(page: Page) -> None:
+    answered(page)
+    if page.locator("#menu-button").is_visible():
+        page.click("#menu-button")
+    page.hover(".row >> nth=0")
+    page.click(".row-menu >> nth=0")
+    page.wait_for_selector(".menu")
+
+
 # What is done in each state, and the turns of the script with which it is.
 STATES: dict[str, tuple[Callable[[Page], None], list[dict[str, Any]]]] = {
     "empty": (nothing, [{"text": PROSE}]),
@@ -151,6 +173,9 @@ STATES: dict[str, tuple[Callable[[Page], None], list[dict[str, Any]]]] = {
     "search": (search, [{"text": PROSE}]),
     "keyboard": (typing, [{"text": PROSE}]),
     "rtl": (hebrew, [{"text": RIGHT_TO_LEFT}]),
+    "queue": (queue, [{"text": PROSE * 9, "delay": 0.2, "chunk": 6}]),
+    "settings": (settings, [{"text": PROSE}]),
+    "menu": (menu, [{"text": PROSE}]),
 }
 
 

@@ -1,6 +1,6 @@
 /**
- * Speaks to screen readers. What is announced is a whole block, never a fragment, each in its own element of a polite
- * live region; the region is kept short, so that it is no second transcript.
+ * Speaks to screen readers. What is announced are whole sentences, each time in an element of its own in a polite live
+ * region; the region is kept short, so that it is no second transcript. What an answer says of itself is in `speech.js`.
  */
 
 import { make } from "./dom.js"

@@ -7,13 +7,19 @@
  *     chat.subscribe(() => draw(chat.messages))
  *     await chat.send("Hello")
  *     await chat.send("What is this?", [{ type: "image", mediaType: "image/png", data: "(base64)" }])
+ *     await chat.send("And this?", [], [{ name: "notes.txt", text: "..." }])
+ *
+ * A question that comes too early can wait: `enqueue` keeps it with its conversation, and it is asked by itself once the
+ * answer before it has completed. After any other end it is held, for `sendQueued`: the reader may want to say something
+ * else then. Only the conversation that is shown asks; the others keep what waits in them.
  *
  * What is sent is shown at once (`turns.js`). A lost connection is no error: `follow.js` takes it up where it was lost.
  * Whoever has a document calls `wake` when its tab wakes.
  */
 
-import { Patience, createAsk, sleepFor } from "./api.js"
+import { Patience, createAsk, mintId, sleepFor } from "./api.js"
 import { Follower } from "./follow.js"
+import { createHub } from "./hub.js"
 import { Shown, canContinue, contentOf, questionOf } from "./shown.js"
 import { reduce } from "./transcript.js"
 import { Tree } from "./tree.js"
@@ -23,6 +29,7 @@ import { Turns, newRun } from "./turns.js"
 /** @typedef {import("./api.js").Sleep} Sleep */
 /** @typedef {import("./images.js").ImagePart} ImagePart */
 /** @typedef {import("./shown.js").Message} Message */
+/** @typedef {import("./shown.js").TextFile} TextFile */
 /** @typedef {import("./transcript.js").Transcript} Transcript */
 /** @typedef {import("./transcript.js").WireEvent} WireEvent */
 /** @typedef {import("./tree.js").Run} Run */
@@ -33,12 +40,22 @@ import { Turns, newRun } from "./turns.js"
  * @property {typeof globalThis.fetch} [fetch]
  * @property {Sleep} [sleep]
  * @property {() => number} [now]
+ * @property {import("./hub.js").Hub} [hub] by which tabs share a connection, and tell each other what changed
+ * @property {Queues} [queues] where questions wait, by conversation ("" for the new one)
  */
+
+/** A question that waits for its turn, whose id becomes the turn's. One that `isHeld` does not go by itself. */
+/** @typedef {import("./shown.js").Question & { id: string, isHeld?: boolean }} Queued */
+/** @typedef {{ get: (id: string) => readonly Queued[] | undefined, set: (id: string, queue: readonly Queued[]) => unknown }} Queues */
+/** @typedef {{ system: string, model: string }} Settings of a conversation */
 
 /** @typedef {{ run: Run, follower: Follower, base: Transcript, transcript: Transcript, count: number }} Live `count` of the messages that it left */
 
 // After this long a stop has not reached the server.
 const STOP_MS = 5000
+
+/** @type {readonly Queued[]} */
+const NOTHING = []
 
 /**
  * Create a chat.
@@ -50,8 +67,10 @@ export function createChat(options) {
 }
 
 class Chat {
-  /** The model to ask, "" for the server's default. */
-  model = ""
+  /** The model to ask where a conversation has none of its own, "" for the server's default. */
+  defaultModel = ""
+  /** Whether a model can be asked, as far as is known. */
+  canAsk = (/** @type {string} */ _model) => true
   /** "" before the first question of a new one. */
   conversationId = ""
   title = ""
@@ -63,6 +82,9 @@ class Chat {
   /** A question that could not be asked where it was meant to be. @type {import("./shown.js").Question | null} */
   unsent = null
 
+  /** @type {Settings} */
+  #settings = { system: "", model: "" }
+  #queues
   #options
   #ask
   #patience
@@ -75,20 +97,49 @@ class Chat {
   /** Changes with the conversation: what was asked for another one is not for this. */
   #visit = {}
   #isLoaded = true
+  /** Whether another tab changed what is shown since it was read. */
+  #isStale = false
   /** @type {Set<() => void>} */
   #listeners = new Set()
 
   /** @param {Options} [options] */
-  constructor({ api = "", fetch = (...args) => globalThis.fetch(...args), sleep = sleepFor, now = Date.now } = {}) {
-    this.#options = { api, fetch, sleep, now }
+  constructor({ api = "", fetch = (...args) => globalThis.fetch(...args), sleep = sleepFor, now = Date.now, hub = createHub({ api, fetch, sleep, now }), queues = new Map() } = {}) {
+    this.#options = { hub, sleep, now }
     this.#ask = createAsk(api, fetch)
     this.#patience = new Patience(sleep)
     this.#turns = new Turns({ api, fetch, now })
     this.#shown = new Shown((id) => this.#turns.key(id))
+    this.#queues = queues
   }
 
   get isLoading() {
     return this.#live !== null
+  }
+
+  /** What the model is told beforehand, besides what the operator says. */
+  get system() {
+    return this.#settings.system
+  }
+
+  /** The model to ask, "" for the server's default. */
+  get model() {
+    return this.lostModel ? this.defaultModel : this.#settings.model || this.defaultModel
+  }
+
+  /** The model that this conversation had, where it cannot be asked any more, else "". */
+  get lostModel() {
+    const { model } = this.#settings
+    return model && !this.canAsk(model) ? model : ""
+  }
+
+  /** Another one for each visit of a conversation; it stays when a new one gets its id. */
+  get visit() {
+    return this.#visit
+  }
+
+  /** What waits to be asked. */
+  get queued() {
+    return this.#queues.get(this.conversationId) ?? NOTHING
   }
 
   /** Why the last answer failed, or null. */
@@ -126,18 +177,65 @@ class Chat {
     else if (this.conversationId && this.#isLoaded) void this.#load()
   }
 
+  /** Show what another tab did, where it is shown here. */
+  /** @param {import("./hub.js").News} news */
+  hear({ conversationId, runId, hasEnded = false }) {
+    if (conversationId !== this.conversationId || !conversationId) return
+    const run = runId && this.#tree.runs.get(this.#turns.key(runId))
+    if (run && (!hasEnded || run.state === "ended" || run.id === this.#live?.run.id)) return
+    this.#isStale = true
+    if (!this.#live && this.#isLoaded) void this.#load()
+  }
+
   /** Ask a question; the promise resolves when its answer has ended, in whatever way. */
-  /** @param {string} text @param {readonly ImagePart[]} [images] */
-  async send(text, images = []) {
-    // What did not reach the server stays beside it.
-    await this.#begin(contentOf(text, images), this.#turns.asking(this.#leafId)?.node?.parentId ?? this.#leafId)
+  /** @param {string} text @param {readonly ImagePart[]} [images] @param {readonly TextFile[]} [files] */
+  async send(text, images = [], files = []) {
+    await this.#beginBelow(contentOf({ text, images, files }))
+  }
+
+  /** Let a question wait until the answer that is being written has completed. */
+  /** @param {string} text @param {readonly ImagePart[]} [images] @param {readonly TextFile[]} [files] */
+  enqueue(text, images = [], files = []) {
+    if (contentOf({ text, images, files }).length > 0) this.#setQueue([...this.queued, { id: mintId(), text, images, files }])
+  }
+
+  /** Take a question out of the queue, and return it. */
+  /** @param {string} id */
+  unqueue(id) {
+    const question = this.queued.find((one) => one.id === id)
+    if (question) this.#setQueue(this.queued.filter((one) => one !== question))
+    return question ?? null
+  }
+
+  /** Ask a question that was held. */
+  /** @param {string} id */
+  async sendQueued(id) {
+    const question = this.isLoading || this.isOpening ? null : this.unqueue(id)
+    // Another tab may send it too: as the same turn it is one.
+    if (question) await this.#beginBelow(contentOf(question), question.id)
+  }
+
+  /** Set the system prompt or the model of this conversation. A new one is made with them. */
+  /** @param {Partial<Settings>} change */
+  async configure(change) {
+    const visit = this.#visit
+    const before = this.#settings
+    this.#settings = { ...before, ...change }
+    this.#notify()
+    if (!this.conversationId) return
+    const { failure } = await this.#ask("PATCH", this.#path(), change)
+    if (!failure) this.#options.hub.tell({ conversationId: this.conversationId })
+    if (!failure || visit !== this.#visit) return
+    this.#settings = before
+    await this.#complain(failure)
   }
 
   /** Ask another question in place of this one, which stays as a branch. */
-  /** @param {string} messageId @param {string} text @param {readonly ImagePart[]} [images] by default those that it has */
-  async edit(messageId, text, images) {
+  /** @param {string} messageId @param {string} text @param {readonly ImagePart[]} [images] by default those that it has @param {readonly TextFile[]} [files] too */
+  async edit(messageId, text, images, files) {
     const message = this.#find(messageId)
-    if (message?.role === "user") await this.#begin(contentOf(text, images ?? message.images), message.parentId)
+    if (message?.role !== "user") return
+    await this.#begin(contentOf({ text, images: images ?? message.images, files: files ?? message.files }), message.parentId)
   }
 
   /** Ask for another answer; this one stays as a branch. */
@@ -220,6 +318,7 @@ class Chat {
     if (visit !== this.#visit) return
     this.#setApproval(this.#tree.runs.get(run.id) ?? run, toolCallId, failure ? { isSending: false } : { isSending: false, decision })
     if (failure) return this.#complain(unheard("decision", failure))
+    this.#options.hub.tell({ conversationId: this.conversationId, runId: value.runId })
     if (!value.runId) return
     const parentId = this.#tree.lastOf(run.id)
     this.#tree.set(newRun(value.runId, parentId, run.model))
@@ -238,6 +337,7 @@ class Chat {
     this.#visit = {}
     this.conversationId = conversationId
     this.title = ""
+    this.#settings = { system: "", model: "" }
     this.#tree = new Tree()
     this.#turns.clear()
     this.#leafId = ""
@@ -249,8 +349,9 @@ class Chat {
     this.messages = []
   }
 
+  /** Look elsewhere. A run that has begun is followed on: others learn from this tab when it ends. */
   #leave() {
-    this.#live?.follower.leave()
+    if (!this.#live?.follower.runId) this.#live?.follower.leave()
     this.#live = null
   }
 
@@ -259,12 +360,14 @@ class Chat {
     const visit = this.#visit
     this.#isLoaded = false
     while (true) {
+      this.#isStale = false
       const { value, failure } = await this.#ask("GET", this.#path())
       if (visit !== this.#visit) return
       if (value && !this.#live) this.#take(value)
       const isOver = !failure || this.#live || (failure.status > 0 && failure.status < 500)
       if (failure?.status === 404 && this.messages.length === 0) this.#enter("")
       this.problem = failure && !this.#live ? failure : null
+      if (isOver && this.#isStale && !this.#live) continue
       if (isOver) break
       this.#notify()
       await this.#patience.wait(this.#patience.next())
@@ -287,15 +390,22 @@ class Chat {
     }
     this.#tree = tree
     this.title = conversation.title
+    this.#settings = { system: conversation.system ?? "", model: conversation.model ?? "" }
     if (!turns.asking(this.#leafId)) this.#leafId = conversation.leafId ?? ""
     if (!tree.tail(this.#leafId)) this.#leafId = tree.deepest(this.#leafId)
   }
 
+  /** Ask below what is shown. What did not reach the server stays beside it. */
+  /** @param {any[]} content @param {string} [turnId] */
+  async #beginBelow(content, turnId) {
+    await this.#begin(content, this.#turns.asking(this.#leafId)?.node?.parentId ?? this.#leafId, turnId)
+  }
+
   /** Begin a turn below a message: with a question, or without for an answer to what is there. */
-  /** @param {any[] | null} content @param {string} parentId */
-  async #begin(content, parentId) {
+  /** @param {any[] | null} content @param {string} parentId @param {string} [turnId] */
+  async #begin(content, parentId, turnId) {
     if (this.isLoading || this.isOpening || content?.length === 0) return
-    const { node, run } = this.#turns.begin(this.conversationId, content, parentId, this.model)
+    const { node, run } = this.#turns.begin(this.conversationId, content, parentId, this.model, turnId)
     if (node) this.#tree.add(node)
     this.#tree.set(run)
     this.#leafId = run.parentId ?? ""
@@ -319,17 +429,24 @@ class Chat {
     const visit = this.#visit
     const onConversation = (/** @type {string} */ id) => {
       if (visit !== this.#visit) return
+      const waiting = this.queued
+      if (waiting.length > 0) this.#setQueue(NOTHING)
       this.conversationId = id
+      if (waiting.length > 0) this.#setQueue(waiting)
       this.#notify()
     }
-    const begin = turn && ((/** @type {AbortSignal} */ signal) => this.#turns.request(turn, signal, onConversation))
+    const begin = turn && ((/** @type {AbortSignal} */ signal) => this.#turns.request(turn, signal, onConversation, { system: this.system, model: this.model }))
+    const home = this.conversationId
+    const tell = (/** @type {string} */ runId, hasEnded = false) => this.#options.hub.tell({ conversationId: turn?.conversationId || home, runId, hasEnded })
     const follower = new Follower(around, turn ? "" : this.#turns.real(run.id), begin)
+    void follower.known.then((runId) => turn && runId && tell(runId))
     /** @type {Live} */
     const live = { run, follower, base: last.base, transcript: last.transcript, count: 0 }
     this.#live = live
     this.#notify()
     const failure = await follower.run()
     if (this.#live === live) this.#settle(live, failure)
+    if (follower.hasEnded) tell(follower.runId, true)
   }
 
   /** Note how a run ended: by itself, or by a failure to follow it. */
@@ -340,8 +457,8 @@ class Chat {
     // Only a reader who stops gives up what cannot be reached.
     if (failure?.status === 0 && live.transcript.receipt) this.#apply(live, { type: "done", outcome: "stopped" })
     else if (failure) this.#apply(live, { ...failure, type: "error", ...(failure.status === 0 && { code: "unreachable" }), ...(failure.status === 404 && !turn && { message: "" }) })
-    const { outcome, finishReason, usage, error, parts, messages } = live.transcript
-    const run = { ...live.run, outcome, finishReason, usage, error, approvals: parts.flatMap(approvalOf), notices: parts.flatMap((part) => (part.kind === "notice" && part.lasting ? [part] : [])), isLost: failure !== null && !turn }
+    const { outcome, finishReason, usage, timing, error, parts, messages } = live.transcript
+    const run = { ...live.run, outcome, finishReason, usage, timing, error, approvals: parts.flatMap(approvalOf), notices: parts.flatMap((part) => (part.kind === "notice" && part.lasting ? [part] : [])), isLost: failure !== null && !turn }
     live.run = { ...run, state: "ended" }
     live.count = failure ? 0 : (messages ?? []).length
     this.#leafId = this.#tree.keep(live.run, failure ? [] : (messages ?? []))
@@ -349,10 +466,13 @@ class Chat {
     if (turn && failure) {
       turn.run = live.run
       // What was refused was not taken, so it may be another turn, of another model.
-      if (failure.status > 0) turn.body = ""
+      if (failure.status > 0) turn.body = turn.turnId = ""
     }
     this.#live = null
     this.#drawLive(live)
+    const [next] = this.queued
+    if (outcome === "completed" && !failure && next && !next.isHeld) void this.sendQueued(next.id)
+    if (this.#isStale && !this.#live) void this.#load()
   }
 
   /** The conversation has changed meanwhile: show how, and give back what was written. */
@@ -418,6 +538,12 @@ class Chat {
     const first = await Promise.race([promise, late])
     timer.abort()
     return first
+  }
+
+  /** @param {readonly Queued[]} queue */
+  #setQueue(queue) {
+    this.#queues.set(this.conversationId, queue)
+    this.#notify()
   }
 
   #path() {

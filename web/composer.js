@@ -1,162 +1,177 @@
 /**
- * The field in which a question is written. Enter sends, Shift+Enter begins a line. Enter never sends while an input
- * method is composing: it then picks a candidate. Chrome and Firefox mark that keydown `isComposing`; Safari ends the
- * composition before the keydown, which only its keyCode of 229 still gives away:
- * https://bugs.webkit.org/show_bug.cgi?id=165004
+ * The field in which a question is written. Enter sends, Shift+Enter begins a line; on a phone Enter begins a line, as
+ * its keyboard has no Shift+Enter, and the button sends. Enter never sends while an input method is composing: it then
+ * picks a candidate. Chrome and Firefox mark that keydown `isComposing`; Safari ends the composition before the keydown,
+ * which only its keyCode of 229 still gives away: https://bugs.webkit.org/show_bug.cgi?id=165004
  *
- * Images are attached, pasted or dropped. What cannot be sent is said before it is tried.
+ * While an answer is being written, what is sent waits for its end (`queue.js`). What is not sent is kept (`drafts.js`):
+ * it is written down when the reader pauses or leaves, and is there again after a reload or with its conversation.
  */
 
-import { ACCEPTED, MAX_IMAGES, readImage } from "./images.js"
-import { showThumbs } from "./thumbs.js"
-import { texts } from "./texts.js"
+import { Attachments, NONE, acceptFiles } from "./attach.js"
+import { lazy } from "./lazy.js"
+import { say } from "./dom.js"
+import { texts } from "./texts-first.js"
 
 const COMPOSING_KEY_CODE = 229
-
-// The server takes 32 MiB in one request.
-const MAX_DATA = 30_000_000
+const PAUSE_MS = 500
 
 /**
  * Return true for the key that sends.
  *
- * @param {Pick<KeyboardEvent, "key" | "shiftKey" | "isComposing" | "keyCode">} event
+ * @param {Pick<KeyboardEvent, "key" | "shiftKey" | "ctrlKey" | "metaKey" | "isComposing" | "keyCode">} event
+ * @param {boolean} [isTouch] whether the reader has a finger and no mouse
  */
-export function sends(event) {
-  return event.key === "Enter" && !event.shiftKey && !event.isComposing && event.keyCode !== COMPOSING_KEY_CODE
+export function sends(event, isTouch = false) {
+  if (event.key !== "Enter" || event.isComposing || event.keyCode === COMPOSING_KEY_CODE) return false
+  return event.ctrlKey || event.metaKey || !(event.shiftKey || isTouch)
 }
 
+/** @param {string} pointer */
+export function hasPointer(pointer) {
+  return matchMedia(`(pointer: ${pointer})`).matches
+}
+
+/** @typedef {import("./chat.js").Queued} Queued */
+/** @typedef {import("./shown.js").Question} Question */
+/** @typedef {ReturnType<typeof import("./chat.js").createChat>} Chat */
+/** @typedef {{ form: HTMLFormElement, input: HTMLTextAreaElement, attach: HTMLButtonElement, files: HTMLInputElement, thumbs: HTMLUListElement, queue: HTMLUListElement, note: HTMLElement, send: HTMLButtonElement, stop: HTMLButtonElement }} Elements */
 /**
- * Return the files that a paste is about: none where it is text of which some program made a picture too.
- *
- * @param {Pick<DataTransfer, "files" | "types"> | null} data
+ * @typedef {object} Around
+ * @property {Chat} chat
+ * @property {(text: string, images: Question["images"], files: Question["files"]) => boolean} send false where it cannot be done now
+ * @property {(id: string) => boolean} sendQueued
+ * @property {{ get: (id: string) => Question | undefined, set: (id: string, question: Question | undefined) => unknown }} drafts
+ * @property {(words: string) => void} announce
+ * @property {() => string} blindness why the model takes no images, "" where it does
+ * @property {() => void} editLast
  */
-export function pastedFiles(data) {
-  // A table of a spreadsheet is both; a file of a file manager is its name too, but no HTML.
-  const isText = ["text/plain", "text/html"].every((type) => data?.types.includes(type))
-  return isText ? [] : [...(data?.files ?? [])]
-}
-
-/** @typedef {import("./images.js").ImagePart} ImagePart */
-/** @typedef {{ form: HTMLFormElement, input: HTMLTextAreaElement, attach: HTMLButtonElement, files: HTMLInputElement, thumbs: HTMLUListElement, note: HTMLElement, send: HTMLButtonElement, stop: HTMLButtonElement }} Elements */
-/** @typedef {(text: string, images: readonly ImagePart[]) => boolean} Send false where it cannot be done now */
 
 /**
  * Join the form to a chat.
  *
  * @param {Elements} elements
- * @param {{ send: Send, stop: () => void }} chat
+ * @param {Around} around
  */
-export function createComposer(elements, chat) {
+export function createComposer(elements, around) {
   const { form, input, attach, files } = elements
-  const composer = new Composer(elements, chat.send)
+  const composer = new Composer(elements, around)
   form.addEventListener("submit", (event) => {
     event.preventDefault()
     composer.submit()
   })
   input.addEventListener("keydown", (event) => {
-    if (!sends(event)) return
-    event.preventDefault()
-    composer.submit()
+    if (composer.press(event)) event.preventDefault()
   })
-  input.addEventListener("input", () => composer.resize())
-  input.addEventListener("paste", (event) => {
-    const pasted = pastedFiles(event.clipboardData)
-    if (pasted.length === 0) return
-    event.preventDefault()
-    void composer.add(pasted)
-  })
-  elements.stop.addEventListener("click", chat.stop)
-  files.accept = ACCEPTED
+  input.addEventListener("input", () => composer.changed())
+  elements.stop.addEventListener("click", () => void around.chat.stop())
   files.addEventListener("change", () => {
     void composer.add([...(files.files ?? [])])
     files.value = ""
   })
-  attach.addEventListener("click", () => composer.canAdd() && files.click())
-  acceptDrops(form, (dropped) => void composer.add(dropped))
+  attach.addEventListener("click", () => files.click())
+  acceptFiles(input, window, form, (added) => void composer.add(added))
+  addEventListener("pagehide", () => composer.keep())
+  document.addEventListener("visibilitychange", () => composer.keep())
+  input.enterKeyHint = hasPointer("coarse") ? "enter" : "send"
   input.disabled = false
   composer.resize()
   return composer
 }
 
-/** A file is dropped anywhere: where the page did not take it, the browser would leave the page for it. */
-/** @param {HTMLElement} target shows that it can be @param {(files: File[]) => void} add */
-function acceptDrops(target, add) {
-  const show = (/** @type {boolean} */ isOver) => target.classList.toggle("dropping", isOver)
-  target.dataset.drop = texts.drop
-  addEventListener("dragover", (event) => {
-    if (!event.dataTransfer?.types.includes("Files")) return
-    event.preventDefault()
-    show(true)
-  })
-  addEventListener("dragleave", (event) => event.relatedTarget || show(false))
-  addEventListener("drop", (event) => {
-    show(false)
-    if (!event.dataTransfer?.types.includes("Files")) return
-    event.preventDefault()
-    add([...event.dataTransfer.files])
-  })
-}
-
 class Composer {
   #elements
-  #send
-  #isLoading = false
-  #isOpening = false
-  /** @type {readonly ImagePart[]} */
-  #images = []
-  /** What is still to be read. @type {File[]} */
-  #files = []
-  #isReading = false
-  /** Whether it is to be sent as soon as the images are read. */
+  #around
+  #attachments
+  /** Whether it is to be sent as soon as the files are read. */
   #isSent = false
+  /** Whether it differs from what was kept. */
+  #isChanged = false
+  #timer = 0
+  #visit = {}
+  #conversationId = ""
+  #drawn = ""
+  /** @type {readonly Queued[]} */
+  #queued = []
+  #queue = lazy(async () => {
+    const deeds = {
+      edit: (/** @type {string} */ id) => this.#takeBack(id),
+      remove: (/** @type {string} */ id) => void (this.#around.chat.unqueue(id), this.focus()),
+      send: (/** @type {string} */ id) => void (this.#around.sendQueued(id), this.focus()),
+    }
+    return (await import("./queue.js")).createQueue(this.#elements.queue, deeds)
+  })
 
-  /** @param {Elements} elements @param {Send} send */
-  constructor(elements, send) {
+  /** @param {Elements} elements @param {Around} around */
+  constructor(elements, around) {
     this.#elements = elements
-    this.#send = send
+    this.#around = around
+    const changed = () => this.changed()
+    const { blindness } = around
+    this.#attachments = new Attachments(elements.thumbs, elements.input, { say: (words) => this.#say(words), changed, blindness })
   }
 
+  /** Send what is written, or let it wait for the end of the answer. */
   submit() {
-    const { input } = this.#elements
-    if (this.#isReading) return void (this.#isSent = true)
-    if (this.#isEmpty() || (this.#images.length > 0 && !this.canAdd()) || !this.#send(input.value, this.#images)) return
-    input.value = ""
-    this.#show([])
+    const { chat, send, announce, blindness } = this.#around
+    if (this.#attachments.isReading) return void (this.#isSent = true)
+    if (this.#isEmpty()) return
+    const { text, images, files } = this.#question()
+    if (images.length > 0 && blindness()) return this.#say(blindness())
+    if (chat.isLoading) {
+      chat.enqueue(text, images, files)
+      announce(texts.queued)
+    } else if (!send(text, images, files)) return
+    this.#say("")
+    this.#put({ text: "", ...NONE })
+    this.keep()
+    this.focus()
   }
 
-  /** Say why no image can be sent now, if so. */
-  canAdd() {
-    const { attach, input } = this.#elements
-    const isBlind = attach.getAttribute("aria-disabled") === "true"
-    this.#say(isBlind ? attach.title : input.disabled ? texts.placeholderLoading : "")
-    return !isBlind && !input.disabled
+  /** Do what a key is for; false where it is for nothing here. */
+  /** @param {KeyboardEvent} event */
+  press(event) {
+    const { chat, editLast } = this.#around
+    const last = chat.queued.at(-1)
+    if (sends(event, hasPointer("coarse"))) this.submit()
+    else if (event.key !== "ArrowUp" || event.altKey || event.ctrlKey || event.metaKey || event.shiftKey || !this.#isEmpty()) return false
+    else if (last) this.#takeBack(last.id)
+    else editLast()
+    return true
   }
 
   /** @param {File[]} files */
   async add(files) {
-    if (files.length === 0 || !this.canAdd()) return
-    this.#files.push(...files)
-    if (this.#isReading) return
-    this.#isReading = true
-    const problems = []
-    for (let file = this.#files.shift(); file; file = this.#files.shift()) {
-      const { name } = file
-      // A folder is a file too, until it is read.
-      const image = this.#images.length < MAX_IMAGES ? await readImage(file).catch(() => texts.brokenImage(name)) : texts.tooManyImages(MAX_IMAGES)
-      const size = [...this.#images, image].reduce((sum, each) => sum + (typeof each === "string" ? 0 : each.data.length), 0)
-      if (typeof image === "string") problems.push(image)
-      else if (size > MAX_DATA) problems.push(texts.tooMuch)
-      else this.#show([...this.#images, image])
-    }
-    this.#isReading = false
-    this.#say([...new Set(problems)].join(" "))
-    if (this.#isSent && problems.length === 0) this.submit()
-    this.#isSent = false
+    const isAll = await this.#attachments.add(files)
+    if (isAll && this.#isSent) this.submit()
+    this.#isSent &&= this.#attachments.isReading
+  }
+
+  /** Note that something was written; it is kept at the next pause, so that a key costs nothing. */
+  changed() {
+    this.#isChanged = true
+    clearTimeout(this.#timer)
+    this.#timer = setTimeout(() => this.keep(), PAUSE_MS)
+    this.resize()
+  }
+
+  /** Keep what is written for another time. */
+  keep() {
+    clearTimeout(this.#timer)
+    if (!this.#isChanged) return
+    this.#isChanged = false
+    const question = this.#question()
+    const isNothing = question.text === "" && this.#attachments.count === 0
+    this.#around.drafts.set(this.#conversationId, isNothing ? undefined : question)
   }
 
   resize() {
     const { input, send } = this.#elements
-    send.disabled = this.#isEmpty()
+    const isEmpty = this.#isEmpty()
+    const { isLoading, isOpening } = this.#around.chat
+    send.disabled = isEmpty || isOpening
+    // It is beside Stop only where there is something to queue.
+    send.hidden = isLoading && isEmpty
     // Where the field grows by itself, nothing is measured.
     if (CSS.supports("field-sizing", "content")) return
     input.style.height = "auto"
@@ -165,57 +180,98 @@ class Composer {
 
   focus() {
     // On a phone the focus would open the keyboard over the answer.
-    if (matchMedia("(pointer: fine)").matches) this.#elements.input.focus()
+    if (hasPointer("fine")) this.#elements.input.focus()
   }
 
-  /** Put a question back that could not be sent. */
-  /** @param {import("./shown.js").Question} question */
-  giveBack({ text, images }) {
-    const { input } = this.#elements
-    if (!this.#isEmpty()) return
-    input.value = text
-    this.#show(images)
+  /** Put a question back that could not be sent; where something else is being written it waits. */
+  /** @param {Question} question */
+  giveBack({ text, images, files }) {
+    if (this.#isEmpty()) this.#put({ text, images, files })
+    else this.#around.chat.enqueue(text, images, files)
   }
 
-  /** @param {boolean} isLoading whether an answer is @param {boolean} isOpening whether a conversation is */
-  update(isLoading, isOpening) {
-    if (isLoading === this.#isLoading && isOpening === this.#isOpening) return
-    const { input, attach, send, stop } = this.#elements
-    const wasLoading = this.#isLoading
-    this.#isLoading = isLoading
-    this.#isOpening = isOpening
-    attach.disabled = input.disabled = isLoading || isOpening
-    input.placeholder = isLoading ? texts.placeholderLoading : texts.placeholder
-    stop.hidden = !isLoading
-    send.hidden = isLoading
+  /** Be in step with the chat. */
+  update() {
+    const { chat } = this.#around
+    if (chat.visit !== this.#visit) this.#enter()
+    else if (chat.conversationId !== this.#conversationId) this.#rename()
+    if (chat.queued !== this.#queued || this.#drawn !== `${chat.isLoading} ${chat.isOpening}`) this.#draw()
+  }
+
+  /** Another conversation is shown: what was written for the one before stays there. */
+  #enter() {
+    const { chat, drafts } = this.#around
+    this.keep()
+    this.#visit = chat.visit
+    this.#conversationId = chat.conversationId
+    this.#isSent = false
     this.#say("")
+    this.#put(drafts.get(chat.conversationId) ?? { text: "", ...NONE })
+    this.#isChanged = false
+    clearTimeout(this.#timer)
+  }
+
+  /** The new conversation has got its name. */
+  #rename() {
+    const { chat, drafts } = this.#around
+    drafts.set(this.#conversationId, undefined)
+    this.#conversationId = chat.conversationId
+    this.changed()
+  }
+
+  #draw() {
+    const { chat } = this.#around
+    const { input, stop, send } = this.#elements
+    this.#drawn = `${chat.isLoading} ${chat.isOpening}`
+    this.#queued = chat.queued
+    const hadFocus = document.activeElement === stop
+    stop.hidden = !chat.isLoading
+    input.placeholder = chat.isLoading ? texts.placeholderQueue : texts.placeholder
+    const name = chat.isLoading ? texts.queue : texts.save
+    for (const attribute of ["aria-label", "title"]) send.setAttribute(attribute, name)
     this.resize()
-    // A disabled field loses the focus; it does not go to Stop, where a second Enter would press it. It comes back
-    // unless the reader is elsewhere: in another element, or selecting text, which a focus would undo.
-    const isElsewhere = document.activeElement !== document.body || document.getSelection()?.type === "Range"
-    if (wasLoading && !input.disabled && !isElsewhere) this.focus()
+    // Not on to Send, where a second Enter would press it.
+    if (hadFocus && stop.hidden) this.focus()
+    // It is there before the server can go away.
+    if (chat.isLoading || this.#queued.length > 0 || this.#elements.queue.hasChildNodes()) void this.#drawQueue()
+  }
+
+  async #drawQueue() {
+    const { chat } = this.#around
+    // What fails is tried again with the next change.
+    const draw = await this.#queue().catch(() => null)
+    draw?.(chat.queued, !chat.isLoading && !chat.isOpening)
+  }
+
+  /** Put a question that waits back into the field, before what is there. */
+  /** @param {string} id */
+  #takeBack(id) {
+    const waiting = this.#around.chat.unqueue(id)
+    if (!waiting) return
+    const { text, images, files } = this.#question()
+    const both = [waiting.text, text].filter((one) => one.trim()).join("\n\n")
+    this.#put({ text: both, images: [...waiting.images, ...images], files: [...waiting.files, ...files] })
+    this.#elements.input.focus()
+    this.#elements.input.setSelectionRange(waiting.text.length, waiting.text.length)
+  }
+
+  /** @returns {Question} */
+  #question() {
+    return { text: this.#elements.input.value, ...this.#attachments.attached }
+  }
+
+  /** @param {Question} question */
+  #put({ text, images, files }) {
+    this.#elements.input.value = text
+    this.#attachments.replace({ images, files })
   }
 
   #isEmpty() {
-    const { input } = this.#elements
-    return input.disabled || (input.value.trim() === "" && this.#images.length === 0)
-  }
-
-  /** @param {readonly ImagePart[]} images */
-  #show(images) {
-    this.#images = images
-    showThumbs(this.#elements.thumbs, images, (index) => {
-      this.#show(images.toSpliced(index, 1))
-      this.#say("")
-      this.#elements.input.focus()
-    })
-    this.resize()
+    return this.#attachments.count === 0 && this.#elements.input.value.trim() === ""
   }
 
   /** @param {string} words */
   #say(words) {
-    const { note } = this.#elements
-    note.textContent = words
-    note.hidden = words === ""
+    say(this.#elements.note, words)
   }
 }

@@ -16,6 +16,7 @@ export function copyButton(label, source) {
   button.addEventListener("click", async () => {
     if (!(await copy(source()))) return
     button.textContent = texts.copied
+    document.querySelector("#announcer")?.append(make("p", {}, texts.copied))
     setTimeout(() => (button.textContent = texts.copy), SHOWN_MS)
   })
   return button

@@ -4,15 +4,22 @@
  * names that occur in prose; any other is shown as it was written.
  */
 
-const NAMES = new Map(
-  Object.entries({
-    amp: "&", lt: "<", gt: ">", quot: "\"", apos: "'", nbsp: "\u00a0", copy: "©", reg: "®", trade: "™",
-    hellip: "…", mdash: "—", ndash: "–", lsquo: "‘", rsquo: "’", ldquo: "“", rdquo: "”", laquo: "«", raquo: "»",
-    bull: "•", middot: "·", sect: "§", para: "¶", deg: "°", plusmn: "±", times: "×", divide: "÷", minus: "−",
-    frac12: "½", frac14: "¼", frac34: "¾", sup1: "¹", sup2: "²", sup3: "³", micro: "µ", infin: "∞", ne: "≠",
+// From U+00A0 to U+00FF, in their order.
+const LATIN =
+  "nbsp iexcl cent pound curren yen brvbar sect uml copy ordf laquo not shy reg macr deg plusmn sup2 sup3 acute micro para" +
+  " middot cedil sup1 ordm raquo frac14 frac12 frac34 iquest Agrave Aacute Acirc Atilde Auml Aring AElig Ccedil Egrave" +
+  " Eacute Ecirc Euml Igrave Iacute Icirc Iuml ETH Ntilde Ograve Oacute Ocirc Otilde Ouml times Oslash Ugrave Uacute Ucirc" +
+  " Uuml Yacute THORN szlig agrave aacute acirc atilde auml aring aelig ccedil egrave eacute ecirc euml igrave iacute icirc" +
+  " iuml eth ntilde ograve oacute ocirc otilde ouml divide oslash ugrave uacute ucirc uuml yacute thorn yuml"
+
+const NAMES = new Map([
+  ...LATIN.split(" ").map((name, index) => /** @type {[string, string]} */ ([name, String.fromCharCode(160 + index)])),
+  ...Object.entries({
+    amp: "&", lt: "<", gt: ">", quot: "\"", apos: "'", trade: "™", hellip: "…", mdash: "—", ndash: "–", lsquo: "‘",
+    rsquo: "’", ldquo: "“", rdquo: "”", bull: "•", minus: "−", infin: "∞", ne: "≠",
     le: "≤", ge: "≥", asymp: "≈", equiv: "≡", sum: "∑", prod: "∏", radic: "√", int: "∫", part: "∂", nabla: "∇",
     forall: "∀", exist: "∃", isin: "∈", notin: "∉", cap: "∩", cup: "∪", sub: "⊂", sup: "⊃", larr: "←", uarr: "↑",
-    rarr: "→", darr: "↓", harr: "↔", rArr: "⇒", hArr: "⇔", euro: "€", pound: "£", yen: "¥", cent: "¢",
+    rarr: "→", darr: "↓", harr: "↔", rArr: "⇒", hArr: "⇔", euro: "€",
     alpha: "α", beta: "β", gamma: "γ", delta: "δ", epsilon: "ε", theta: "θ", lambda: "λ", mu: "μ", pi: "π",
     rho: "ρ", sigma: "σ", tau: "τ", phi: "φ", omega: "ω", Delta: "Δ", Sigma: "Σ", Omega: "Ω",
     colon: ":", sol: "/", bsol: "\\", lpar: "(", rpar: ")", lsqb: "[", rsqb: "]", lbrack: "[", rbrack: "]",
@@ -20,7 +27,7 @@ const NAMES = new Map(
     excl: "!", quest: "?", commat: "@", equals: "=", plus: "+", comma: ",", period: ".", semi: ";", dollar: "$",
     percnt: "%", Tab: "\t", NewLine: "\n",
   }),
-)
+])
 
 /**
  * Return `text` with its character references replaced.

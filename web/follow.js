@@ -5,25 +5,24 @@
  * in order: a number that is known is dropped, one from the future is held until those before it are there. So a cut, a
  * repetition or a change of order is never seen, only waited out.
  *
- *     begin = POST /api/chat               until the run's id is known; again with the same turnId, so it is the same run
- *     again = GET /api/runs/ID/events?after=LAST
+ *     begin  = POST /api/chat              until the run's id is known; again with the same turnId, so it is the same run
+ *     follow = hub.follow(ID, from LAST)   over the connection that all tabs share (`hub.js`)
  *
- * A connection counts as broken when it ends before the run does, when no byte came for two heartbeats, or when the tab
- * wakes and the last byte is old: a socket that died while the tab was frozen looks alive. While the server cannot be
- * reached it is asked again and again; the reader may leave at any time, and an answer that no repetition will change
- * (404, a refused token) ends it.
+ * A connection counts as broken when it ends before the run does, when nothing was heard for two heartbeats, or when the
+ * tab wakes and what was heard last is old: a socket that died while the tab was frozen looks alive, and so may a tab that
+ * has the connection. While the server cannot be reached it is asked again and again; the reader may leave at any time,
+ * and an answer that no repetition will change (404, a refused token) ends it.
  */
 
 import { Patience, failureOf, lostConnection } from "./api.js"
-import { createParser } from "./sse.js"
 
 /** @typedef {import("./api.js").Failure} Failure */
+/** @typedef {import("./line.js").Told} Told */
 /** @typedef {import("./transcript.js").WireEvent} WireEvent */
 
 /**
  * @typedef {object} Around what a follower needs from outside
- * @property {string} api
- * @property {typeof globalThis.fetch} fetch
+ * @property {Pick<import("./hub.js").Hub, "follow">} hub
  * @property {import("./api.js").Sleep} sleep
  * @property {() => number} now
  * @property {(event: WireEvent) => void} apply called for each event, and for the follower's own: `wait`, `connected`
@@ -51,12 +50,17 @@ export class Follower {
   /** @type {Map<number, WireEvent | null>} */
   #held = new Map()
   #isAfterResync = false
-  #hasEnded = false
+  /** Whether the run has said how it ended. */
+  hasEnded = false
   #isLeft = false
   #isLastTry = false
   #isGivenUp = false
   /** A reader who comes back, and a first break, wait for nothing. */
   #isAtOnce = false
+  /** Whether the last connection was in vain. */
+  #isSuspect = false
+  /** Whether the reader was told to wait. */
+  #isWaiting = false
   #connection = new AbortController()
   #heardAt = 0
   #limitMs = 2 * HEARTBEAT_S * 1000
@@ -89,7 +93,7 @@ export class Follower {
     this.#isAtOnce = true
     this.#patience.failures = 0
     this.#patience.wake()
-    if (this.#around.now() - this.#heardAt > FRESH_MS) this.#connection.abort()
+    if (this.#around.now() - this.#heardAt > FRESH_MS) this.#doubt(this.#connection)
   }
 
   /** Try once more, at once where it waits or fails now, and then no more. */
@@ -119,7 +123,7 @@ export class Follower {
       const isLastTry = this.#isLastTry
       this.#isAtOnce = false
       const failure = await this.#attempt()
-      if (this.#hasEnded || this.#isLeft) return null
+      if (this.hasEnded || this.#isLeft) return null
       const isProgress = this.#last > before
       if (isProgress) this.#patience.failures = 0
       if (isLastTry || this.#isGivenUp || !this.#canRepeat(failure)) return failure
@@ -139,6 +143,7 @@ export class Follower {
   /** @param {Failure} failure */
   async #wait({ code, retryAfterMs }) {
     const delayMs = this.#patience.next(retryAfterMs)
+    this.#isWaiting = true
     this.#around.apply({ type: "wait", code, delayMs })
     this.#around.changed()
     await this.#patience.wait(delayMs)
@@ -152,15 +157,20 @@ export class Follower {
     this.#heardAt = this.#around.now()
     void this.#watch(connection)
     try {
-      const response = await this.#request(connection.signal)
-      if (!response.ok) return await failureOf(response)
-      const limitMs = 2000 * (Number(response.headers.get("Chatstream-Heartbeat")) || HEARTBEAT_S)
-      const isSooner = limitMs < this.#limitMs
-      this.#limitMs = limitMs
-      if (isSooner) void this.#watch(connection)
-      this.#meet(response.headers.get("X-Run-Id") ?? "")
-      await this.#read(response, connection.signal)
-      return lostConnection()
+      if (this.#begin && !this.runId) {
+        const response = await this.#begin(connection.signal)
+        if (!response.ok) return await failureOf(response)
+        this.#meet((await response.json()).runId)
+      }
+      if (this.#isLeft) return lostConnection()
+      const isSuspect = this.#isSuspect
+      this.#isSuspect = false
+      return await this.#around.hub.follow(this.runId, {
+        after: () => this.#last,
+        isSuspect,
+        hear: (events, limitMs) => this.#hear(connection, events, limitMs),
+        signal: connection.signal,
+      })
     } catch (error) {
       return lostConnection(error)
     } finally {
@@ -168,30 +178,18 @@ export class Follower {
     }
   }
 
-  /** @param {AbortSignal} signal */
-  #request(signal) {
-    const { api, fetch } = this.#around
-    if (this.#begin && !this.runId) return this.#begin(signal)
-    return fetch(`${api}/api/runs/${this.runId}/events?after=${this.#last}`, { signal })
-  }
-
-  /** @param {Response} response @param {AbortSignal} signal */
-  async #read(response, signal) {
-    const parser = createParser(
-      (frame) => signal.aborted || this.#take(frame.id, parseEvent(frame.data)),
-      (id) => signal.aborted || this.#take(id, null),
-    )
-    const reader = response.body?.getReader()
-    while (reader && !this.#hasEnded) {
-      const { value, done } = await reader.read()
-      if (done || signal.aborted) break
-      // While a number is missing, more of the same connection is no sign of life.
-      if (this.#held.size === 0) this.#heardAt = this.#around.now()
-      this.#around.apply({ type: "connected" })
-      parser.feed(value)
-      this.#around.changed()
-    }
-    await reader?.cancel()
+  /** @param {AbortController} connection @param {Told[]} events @param {number} limitMs */
+  #hear(connection, events, limitMs) {
+    // While a number is missing, more of the same connection is no sign of life.
+    if (this.#held.size === 0) this.#heardAt = this.#around.now()
+    const isSooner = limitMs < this.#limitMs
+    this.#limitMs = limitMs
+    if (isSooner) void this.#watch(connection)
+    if (this.#isWaiting) this.#around.apply({ type: "connected" })
+    for (const [, id, event] of events) this.#take(id, event)
+    if (this.#isWaiting || events.length > 0) this.#around.changed()
+    this.#isWaiting = false
+    if (this.hasEnded) connection.abort()
   }
 
   /** Break a connection on which nothing is heard. */
@@ -199,15 +197,21 @@ export class Follower {
   async #watch(connection) {
     while (!connection.signal.aborted) {
       const leftMs = this.#heardAt + this.#limitMs - this.#around.now()
-      if (leftMs <= 0) return connection.abort()
+      if (leftMs <= 0) return this.#doubt(connection)
       await this.#around.sleep(leftMs, connection.signal)
     }
+  }
+
+  /** @param {AbortController} connection */
+  #doubt(connection) {
+    this.#isSuspect = true
+    connection.abort()
   }
 
   /** Put an event in its place. */
   /** @param {string} id @param {WireEvent | null} event */
   #take(id, event) {
-    if (this.#hasEnded) return
+    if (this.hasEnded) return
     const number = /^\d+$/.test(id) ? Number(id) : 0
     if (event?.type === "resync") return this.#resync(event)
     const isEnd = event?.type === "done" || event?.type === "error"
@@ -217,7 +221,7 @@ export class Follower {
     if (number > this.#last) this.#held.set(number, event)
     for (let next = this.#held.get(this.#last + 1); next !== undefined; next = this.#held.get(this.#last + 1)) {
       this.#held.delete(++this.#last)
-      if (next && !this.#hasEnded) this.#apply(next)
+      if (next && !this.hasEnded) this.#apply(next)
     }
   }
 
@@ -231,8 +235,7 @@ export class Follower {
 
   /** @param {WireEvent} event */
   #apply(event) {
-    this.#hasEnded = event.type === "done" || event.type === "error"
-    if (event.type === "start") this.#meet(event.runId)
+    this.hasEnded = event.type === "done" || event.type === "error"
     this.#around.apply(event)
   }
 
@@ -241,15 +244,5 @@ export class Follower {
     if (this.runId || !runId) return
     this.runId = runId
     this.#tell(runId)
-  }
-}
-
-/** @param {string} data @returns {WireEvent | null} */
-function parseEvent(data) {
-  try {
-    const event = JSON.parse(data)
-    return typeof event?.type === "string" ? event : null
-  } catch {
-    return null
   }
 }

@@ -4,13 +4,13 @@
  */
 
 /** @typedef {[text: string, type: string]} CodeToken */
-/** @typedef {import("/lib/speed-highlight/tokenize.js").ShjLanguageData} Language */
+/** @typedef {import("@speed-highlight/core/tokenize").ShjLanguageData} Language */
 /** @typedef {(text: string, info: string, whenLoaded: () => void) => CodeToken[] | null} Highlight */
 
 // The grammars are regular expressions that look ahead: a hostile text could keep them busy.
 export const LARGEST = 20_000
 
-const LOCATION = "./lib/speed-highlight"
+const LOCATION = "./node_modules/@speed-highlight/core/dist"
 
 // A file is asked for by a name from this list, never by a word of the answer.
 const LANGUAGES = new Set([
@@ -38,6 +38,12 @@ export function languageOf(info) {
   return LANGUAGES.has(name) ? name : ""
 }
 
+/** Return true where an info string names a language that has lines of other languages in it. */
+/** @param {string} info */
+export function isMixed(info) {
+  return ["html", "md"].includes(languageOf(info))
+}
+
 /**
  * Create a function that returns the tokens of `text`, or null where it stays plain. If a language is still on its
  * way, `whenLoaded` is called once it is here, to ask again.
@@ -46,7 +52,7 @@ export function languageOf(info) {
  * @returns {Highlight}
  */
 export function createHighlight(load = (path) => import(path)) {
-  /** @type {typeof import("/lib/speed-highlight/tokenize.js").tokenizer | null} */
+  /** @type {typeof import("@speed-highlight/core/tokenize").tokenizer | null} */
   let tokenizer = null
   /** @type {Map<string, Language | undefined>} */
   const languages = new Map()
@@ -85,7 +91,7 @@ export function createHighlight(load = (path) => import(path)) {
 }
 
 /**
- * @param {typeof import("/lib/speed-highlight/tokenize.js").tokenizer} tokenizer
+ * @param {typeof import("@speed-highlight/core/tokenize").tokenizer} tokenizer
  * @param {string} text
  * @param {Language} language
  * @param {Map<string, Language | undefined>} languages those that another one may embed

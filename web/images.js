@@ -15,11 +15,10 @@ const TYPES = {
   "image/webp": /^RIFF[^]{4}WEBP/,
   "image/gif": /^GIF8[79]a/,
 }
-export const ACCEPTED = Object.keys(TYPES).join(",")
 
 // The server's limits; see server/images.py for where they are from.
 export const MAX_IMAGES = 20
-export const MAX_BYTES = 3_932_160
+const MAX_BYTES = 3_932_160
 
 // A model looks at no more, and where there are many images no API takes more.
 const MAX_SIDE = 2000
@@ -34,7 +33,7 @@ export async function readImage(file) {
   const name = file.name ?? ""
   const bytes = new Uint8Array(await file.arrayBuffer())
   const mediaType = typeOf(bytes)
-  if (!mediaType) return texts.noImage(name)
+  if (!mediaType) return texts.brokenImage(name)
   const bitmap = await createImageBitmap(new Blob([bytes], { type: mediaType })).catch(() => null)
   if (!bitmap) return texts.brokenImage(name)
   const side = Math.max(bitmap.width, bitmap.height)

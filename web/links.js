@@ -40,6 +40,19 @@ export function namesHost(text, link) {
   return bare.startsWith(host) && /^([/?#]|$)/.test(bare.slice(host.length))
 }
 
+// A picture in the answer itself asks nobody for anything. SVG is left out: it is a document.
+const INLINE = /^data:image\/(?:png|jpeg|gif|webp);base64,[A-Za-z0-9+/]+={0,2}$/i
+const LARGEST_INLINE = 4_000_000
+
+/**
+ * Return true for an address that holds an image itself, of a kind and size that can be shown.
+ *
+ * @param {string} address
+ */
+export function isInlineImage(address) {
+  return address.length < LARGEST_INLINE && INLINE.test(address)
+}
+
 /** @param {string} path */
 function decodePath(path) {
   try {

@@ -11,13 +11,18 @@
  * Knows neither fetch nor the document; the lexer is handed in, so that it runs under node as in the page.
  */
 
-import { codeBlock, toTrees } from "./tokens.js"
+import { formulaEnd, withoutEnd } from "./formulas.js"
+import { createLex } from "./lexer.js"
+import { OpenList } from "./openlist.js"
+import { codeBlock, fit, textOf, toTrees } from "./tokens.js"
 import { closingMarks, readyLength } from "./unfinished.js"
 
 /** @typedef {import("./tokens.js").Tree} Tree */
 /** @typedef {import("./tokens.js").Token} Token */
-/** @typedef {Pick<typeof import("/lib/marked.js"), "Lexer" | "Tokenizer" | "getDefaults">} Library */
-/** @typedef {import("/lib/marked.js").Links} Links */
+/** @typedef {import("./lexer.js").Library} Library */
+/** @typedef {import("./lexer.js").Lex} Lex */
+/** @typedef {import("./lexer.js").Lexed} Lexed */
+/** @typedef {import("marked").Links} Links */
 /**
  * @typedef {object} MarkdownStream
  * @property {(text: string) => void} push
@@ -25,7 +30,7 @@ import { closingMarks, readyLength } from "./unfinished.js"
  * @property {() => number} settledCount how many of them will not change by what follows
  */
 /** @typedef {{ stream: () => MarkdownStream, render: (source: string) => Tree[] }} Markdown */
-/** @typedef {{ source: string, from: number, count: number }} Group settled blocks that could be touched by a label */
+/** @typedef {{ source: string, from: number, count: number, under: number[] }} Group settled blocks that could be touched by a label */
 
 // A tail longer than this is lexed again only when it has grown by a part of itself: the sum of a growing series of
 // whole lexes stays linear. Text of that length without a blank line is rare; open fences have their own way.
@@ -73,56 +78,6 @@ function plain(source) {
   return { tag: "div", attrs: { class: "raw" }, children: [source] }
 }
 
-/**
- * @typedef {Token[] & { links: Links }} Lexed
- * @typedef {(source: string, links: Links) => Lexed} Lex
- */
-
-/** @param {Library} library @returns {Lex} */
-function createLex({ Lexer, Tokenizer, getDefaults }) {
-  class PlainTagTokenizer extends Tokenizer {
-    /** A tag is text here, so an unclosed `<a>` must not keep addresses in later blocks from becoming links. */
-    /** @override @param {string} source */
-    tag(source) {
-      const token = super.tag(source)
-      this.lexer.state.inLink = false
-      this.lexer.state.inRawBlock = false
-      return token
-    }
-
-    /** Cells beyond the header's are dropped by GFM; here the header grows, so that they are seen. */
-    /** @override @param {string} source */
-    table(source) {
-      const token = super.table(source)
-      if (!token) return token
-      const [header, delimiter, ...rows] = token.raw.split("\n")
-      const widest = Math.max(0, ...rows.map(countCells))
-      const missing = widest - token.header.length
-      if (missing <= 0) return token
-      const wide = [widen(header, missing, " "), widen(delimiter, missing, "---"), ...rows].join("\n")
-      return { ...(super.table(wide) ?? token), raw: token.raw }
-    }
-  }
-  return (source, links) => {
-    const options = { ...getDefaults(), gfm: true, breaks: true }
-    const lexer = new Lexer({ ...options, tokenizer: new PlainTagTokenizer(options) })
-    Object.assign(lexer.tokens.links, links)
-    return lexer.lex(source)
-  }
-}
-
-/** @param {string} row */
-function countCells(row) {
-  const bare = row.trim().replace(/^\|/, "").replace(/(^|[^\\])\|$/, "$1")
-  return (bare.match(/(?<!\\)(?:\\\\)*\|/g) ?? []).length + 1
-}
-
-/** @param {string} row @param {number} missing @param {string} cell */
-function widen(row, missing, cell) {
-  const closed = /\|\s*$/.test(row) ? row.trimEnd() : `${row} |`
-  return `${closed}${` ${cell} |`.repeat(missing)}`
-}
-
 /** @implements {MarkdownStream} */
 class Stream {
   /** @type {Lex} */
@@ -133,6 +88,8 @@ class Stream {
   #groups = []
   /** @type {Links} */
   #links = Object.create(null)
+  /** The depths of the headings that what follows the cut stands under. @type {number[]} */
+  #headings = []
   /** The source below the last cut. */
   #tail = ""
   /** A CR at the end may be the half of a CR LF. */
@@ -142,6 +99,8 @@ class Stream {
   #shown = []
   /** @type {OpenFence | null} */
   #fence = null
+  /** @type {OpenList | null} */
+  #list = null
 
   /** @param {Lex} lex */
   constructor(lex) {
@@ -171,8 +130,8 @@ class Stream {
   }
 
   #isWorthLexing() {
-    const length = this.#tail.length
-    return length < LONG_TAIL || length - this.#lexedLength > length / GROWTH
+    const length = this.#tail.length - (this.#list?.length ?? 0)
+    return length < LONG_TAIL || this.#tail.length - this.#lexedLength > length / GROWTH
   }
 
   /** @param {boolean} isFinal */
@@ -187,8 +146,9 @@ class Stream {
 
   /** @param {boolean} isFinal */
   #lexTail(isFinal) {
-    const ready = isFinal ? this.#tail : this.#tail.slice(0, readyLength(this.#tail))
-    const source = isFinal ? ready : ready + closingMarks(ready)
+    const known = isFinal ? null : this.#lexList()
+    if (known) return [...this.#settled, known]
+    const { source, end } = isFinal ? { source: this.#tail, end: "" } : shownOf(this.#tail)
     const tokens = this.#lex(source, this.#links)
     const cut = isFinal ? { index: tokens.length, offset: this.#tail.length } : lastCut(tokens, source)
     if (cut.index > 0) {
@@ -198,7 +158,20 @@ class Stream {
     const rest = tokens.slice(cut.index)
     this.#fence = isFinal ? null : openFence(rest, this.#tail)
     this.#lexedLength = this.#tail.length
-    return [...this.#settled, ...toTrees(rest)]
+    const trees = fit(toTrees(rest), [...this.#headings])
+    this.#list = isFinal ? null : OpenList.of(rest, trees[0], this.#headings)
+    if (end) leaveOpen(trees)
+    return [...this.#settled, ...trees]
+  }
+
+  /** Read what is open of a list; null where none is, or it has ended. */
+  #lexList() {
+    if (!this.#list) return null
+    const { source, end } = shownOf(this.#tail.slice(this.#list.length))
+    const list = this.#list.next(this.#lex(this.#list.lead + source, this.#links))
+    this.#lexedLength = this.#tail.length
+    if (list && end) leaveOpen([list])
+    return list
   }
 
   /** @param {Lexed} tokens @param {string} source */
@@ -206,19 +179,41 @@ class Stream {
     const defined = define(tokens, this.#links)
     // Labels that a definition in the tail made into links may be text again when that line goes on.
     const isProvisional = Object.keys(tokens.links).some((label) => !(label in this.#links))
-    const trees = toTrees(isProvisional ? this.#lex(source, this.#links) : tokens)
+    const under = [...this.#headings]
+    const trees = fit(toTrees(isProvisional ? this.#lex(source, this.#links) : tokens), this.#headings)
     const from = this.#settled.length
     this.#settled.push(...trees)
     for (const group of this.#groups.filter((group) => usesLabel(group.source, defined))) {
-      this.#settled.splice(group.from, group.count, ...toTrees(this.#lex(group.source, this.#links)))
+      const linked = fit(toTrees(this.#lex(group.source, this.#links)), [...group.under])
+      this.#settled.splice(group.from, group.count, ...linked)
     }
-    if (source.includes("[")) this.#groups.push({ source, from, count: trees.length })
+    if (source.includes("[")) this.#groups.push({ source, from, count: trees.length, under })
   }
 }
 
 /** @param {Token[]} tokens @param {Links} links @returns {Lexed} */
 function withLinks(tokens, links) {
   return Object.assign(tokens, { links })
+}
+
+/** Return what of an unfinished source is shown, with what it has open closed, and what closes a formula there. */
+/** @param {string} source */
+function shownOf(source) {
+  const ready = source.slice(0, readyLength(source))
+  const end = formulaEnd(ready)
+  const marks = end ? "" : closingMarks(ready)
+  // A space before it lets a mark close nothing.
+  return { source: marks ? ready.trimEnd() + marks : ready + end, end }
+}
+
+/** Show what there is of the formula at the end of `trees`: half of it would be a wrong one. */
+/** @param {Tree[]} trees */
+function leaveOpen(trees) {
+  const last = trees.at(-1)
+  if (!last || typeof last === "string") return
+  if (last.tag !== "tex-formula") return leaveOpen(last.children)
+  last.attrs = { ...last.attrs, tex: "", open: "" }
+  last.children = [withoutEnd(textOf(last))]
 }
 
 /** Return where the last cut can be made: the tokens above it, and the length of their source. */

@@ -1,46 +1,62 @@
 /** The model picker: what the server offers, what the reader chose last, and a word where it is only a demo. */
 
 import { make } from "./dom.js"
-import { texts } from "./texts.js"
+import { recall, remember } from "./storage.js"
+import { texts } from "./texts-first.js"
 
 /** @typedef {{ id: string, label: string, isDemo: boolean, tools: boolean, images: boolean, available: boolean, reason?: string }} Model */
-/** @typedef {{ default: string, models: Model[] }} ModelList */
+/** @typedef {{ default: string, models: Model[], imageHosts: string[] }} ModelList `imageHosts`: whose images the policy lets in */
 
-const KEY = "chatstream.model"
+const KEY = "model"
 
 /**
- * Load the list of models.
+ * Load the list of models; the `status` is 0 where no answer came that may be read.
  *
- * @returns {Promise<{ list: ModelList | null, needsToken: boolean }>}
+ * @param {import("./session.js").Session} server
+ * @returns {Promise<{ list: ModelList | null, status: number }>}
  */
-export async function loadModels() {
-  const response = await fetch("api/models").catch(() => null)
+export async function loadModels({ api, fetch, isElsewhere }) {
+  const response = await fetch(`${api}/api/models`).catch(() => null)
   const list = response?.ok ? await response.json().catch(() => null) : null
-  return { list, needsToken: response?.status === 401 }
+  // The server allows them in its own page's policy, and this page has another one.
+  if (list) list.imageHosts = isElsewhere ? [] : (list.imageHosts ?? [])
+  return { list, status: response?.status ?? 0 }
 }
 
 /**
- * Fill `select` and call `choose` with the model in use, now and at each change.
+ * Fill `select`. It shows the model of the conversation; another choice is that conversation's, and what new ones begin
+ * with. `show` is called with the model in use, now and whenever it is another one, and with what it stands in for.
  *
  * @param {HTMLSelectElement} select
  * @param {ModelList} list
- * @param {(model: Model) => void} choose
+ * @param {ReturnType<typeof import("./chat.js").createChat>} chat
+ * @param {(model: Model, lost: string) => void} show
  */
-export function fillPicker(select, list, choose) {
-  select.replaceChildren(...list.models.map(option))
+export function fillPicker(select, list, chat, show) {
   const usable = list.models.filter((model) => model.available)
-  const remembered = usable.find((model) => model.id === recall())
-  const current = remembered ?? usable.find((model) => model.id === list.default) ?? usable[0]
-  if (!current) return
-  select.value = current.id
+  // A bare name is a model's too.
+  const find = (/** @type {string | null} */ name) => usable.find(({ id }) => name && (id === name || id.endsWith(`:${name}`)))
+  const first = find(recall(KEY)) ?? find(list.default) ?? usable[0]
+  if (!first) return
+  select.replaceChildren(...list.models.map(option))
   select.hidden = false
-  choose(current)
+  let shown = ""
+  const update = () => {
+    const model = find(chat.model) ?? first
+    if (shown === `${model.id} ${chat.lostModel}`) return
+    shown = `${model.id} ${chat.lostModel}`
+    select.value = model.id
+    show(model, chat.lostModel)
+  }
   select.addEventListener("change", () => {
-    const chosen = usable.find((model) => model.id === select.value)
-    if (!chosen) return
-    remember(chosen.id)
-    choose(chosen)
+    remember(KEY, select.value)
+    chat.defaultModel = select.value
+    void chat.configure({ model: select.value })
   })
+  chat.defaultModel = first.id
+  chat.canAsk = (name) => find(name) !== undefined
+  chat.subscribe(update)
+  update()
 }
 
 /** @param {Model} model */
@@ -49,22 +65,4 @@ function option(model) {
   const made = make("option", { value: model.id }, label)
   made.disabled = !model.available
   return made
-}
-
-// A browser that keeps nothing for this site throws at the mention of its storage.
-function recall() {
-  try {
-    return localStorage.getItem(KEY)
-  } catch {
-    return null
-  }
-}
-
-/** @param {string} id */
-function remember(id) {
-  try {
-    localStorage.setItem(KEY, id)
-  } catch {
-    return
-  }
 }

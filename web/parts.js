@@ -6,7 +6,7 @@
 import { make, setText } from "./dom.js"
 import { createPaint } from "./code.js"
 import { safeLink } from "./links.js"
-import { textOf } from "./tokens.js"
+import { Reader } from "./speech.js"
 import { texts } from "./texts.js"
 
 /** @typedef {import("./transcript.js").Part} Part */
@@ -20,8 +20,7 @@ import { texts } from "./texts.js"
 /**
  * @typedef {object} Tools what the parts need from outside
  * @property {import("./markdown.js").Markdown} markdown
- * @property {ReturnType<typeof import("./dom.js").createPatch>} patch
- * @property {import("./highlight.js").Highlight} highlight
+ * @property {ReturnType<typeof import("./patch.js").createPatch>} patch
  * @property {(text: string) => void} announce
  * @property {(toolCallId: string, decision: "approve" | "deny") => void} decide
  */
@@ -43,8 +42,8 @@ export const PARTS = {
 function createText({ markdown, patch, announce }) {
   const element = make("div", { class: "prose" })
   const stream = markdown.stream()
+  const reader = new Reader(announce)
   let read = 0
-  let announced = 0
   /** @type {Tree[]} */
   let shown = []
   return {
@@ -55,9 +54,7 @@ function createText({ markdown, patch, announce }) {
       const blocks = stream.blocks(!part.isOpen)
       patch(element, shown, blocks)
       shown = blocks
-      const ready = part.isOpen ? stream.settledCount() : blocks.length
-      if (ready > announced) announce(blocks.slice(announced, ready).map(textOf).join("\n"))
-      announced = ready
+      reader.read(blocks, part.isOpen ? stream.settledCount() : blocks.length, !part.isOpen)
     },
   }
 }
@@ -65,7 +62,7 @@ function createText({ markdown, patch, announce }) {
 /** @returns {PartView} */
 function createReasoning() {
   const summary = make("summary")
-  const text = make("div", { class: "reasoning-text" })
+  const text = make("div", { class: "reasoning-text", dir: "auto" })
   const element = make("details", { class: "reasoning" }, summary, text)
   return {
     element,
@@ -109,14 +106,14 @@ function source({ url, title, text }) {
   const link = safeLink(url)
   const name = title || link?.host || url || texts.document
   const anchor = link && make("a", { href: link.href, target: "_blank", rel: "noopener noreferrer" }, name)
-  const item = make("li", {}, anchor ?? name)
+  const item = make("li", { dir: "auto" }, anchor ?? name)
   if (link && title) item.append(make("span", { class: "host" }, link.host))
   if (text) item.append(make("details", {}, make("summary", {}, texts.cited), make("blockquote", {}, text)))
   return item
 }
 
 /** @param {Tools} tools @returns {PartView} */
-function createTool({ highlight, announce, decide }) {
+function createTool({ announce, decide }) {
   const name = make("span", { class: "tool-name" })
   const state = make("span", { class: "tool-state" })
   const duration = make("span", { class: "tool-duration" })
@@ -124,12 +121,13 @@ function createTool({ highlight, announce, decide }) {
   const input = section(texts.toolArguments)
   const progress = section(texts.toolProgress)
   const result = section(texts.toolResult)
-  const summary = make("summary", {}, mark, name, state, duration)
+  const line = make("span", { class: "tool-line", dir: "auto" })
+  const summary = make("summary", {}, mark, name, line, state, duration)
   const choice = createChoice(decide)
   const body = make("div", { class: "tool-body" }, input.element, progress.element, result.element, choice.element)
-  const element = make("details", { class: "tool", open: "" }, summary, body)
-  const paintInput = createPaint(input.text, highlight)
-  const paintResult = createPaint(result.text, highlight)
+  const element = make("details", { class: "tool" }, summary, body)
+  const paintInput = createPaint(input.text)
+  const paintResult = createPaint(result.text)
   return {
     element,
     update(/** @type {ToolPart} */ part) {
@@ -137,6 +135,7 @@ function createTool({ highlight, announce, decide }) {
       const words = part.state === "waiting" && part.wants === "result" ? texts.toolElsewhere : texts.toolState[part.state]
       element.dataset.state = part.state
       setText(name, part.isByProvider ? texts.providerTool(part.name) : part.name)
+      setText(line, glance(part))
       setText(state, words)
       setText(duration, part.durationMs === null || part.state === "denied" ? "" : texts.duration(part.durationMs))
       input.show(part.inputText !== "" || part.input !== undefined)
@@ -146,8 +145,6 @@ function createTool({ highlight, announce, decide }) {
       result.show(part.result !== "")
       paintResult(part.result, /^\s*[[{]/.test(part.result) ? "json" : "")
       choice.update(part)
-      // What the provider looked up is long, and in the answer.
-      if (!known && part.isByProvider) element.open = false
       if (part.state === "waiting") element.open = true
       if (known !== words) announce(`${name.textContent}: ${words}`)
     },
@@ -181,6 +178,13 @@ function createChoice(decide) {
   }
 }
 
+/** What is seen of a folded card: it is folded from the start, so that nothing moves when it is done. */
+/** @param {ToolPart} part */
+function glance({ state, input, inputText, progress, result }) {
+  const newest = state === "failed" ? result : state === "running" ? progress.at(-1) : ""
+  return (newest || (input === undefined ? inputText : JSON.stringify(input))).slice(0, 200)
+}
+
 /** Short arguments stay on one line. */
 /** @param {unknown} input */
 function pretty(input) {
@@ -193,6 +197,6 @@ function pretty(input) {
 function section(title) {
   const text = make("code")
   const head = make("div", { class: "tool-title" }, title)
-  const element = make("div", { class: "tool-section" }, head, make("pre", { tabindex: "0" }, text))
+  const element = make("div", { class: "tool-section" }, head, make("pre", { tabindex: "0", dir: "auto" }, text))
   return { element, text, show: (/** @type {boolean} */ isShown) => void (element.hidden = !isShown) }
 }

@@ -11,8 +11,9 @@ import { EMPTY, eventsOf, reduce } from "./transcript.js"
 /** @typedef {import("./tree.js").Run} Run */
 /** @typedef {import("./transcript.js").Transcript} Transcript */
 /** @typedef {{ index: number, count: number }} Branches which one this is, from 0, of how many beside each other */
-/** @typedef {{ text: string, images: readonly import("./images.js").ImagePart[] }} Question */
-/** @typedef {Question & { id: string, key: string, role: "user", parentId: string, branches: Branches }} UserMessage */
+/** @typedef {{ name: string, text: string }} TextFile */
+/** @typedef {{ text: string, images: readonly import("./images.js").ImagePart[], files: readonly TextFile[] }} Question */
+/** @typedef {Question & { id: string, key: string, role: "user", parentId: string, branches: Branches, createdAt: string }} UserMessage */
 /**
  * @typedef {object} AssistantMessage
  * @property {string} id the run that began it
@@ -20,6 +21,7 @@ import { EMPTY, eventsOf, reduce } from "./transcript.js"
  * @property {"assistant"} role
  * @property {string} parentId the message that it answers
  * @property {Branches} branches
+ * @property {string} createdAt
  * @property {Transcript} transcript
  * @property {Transcript} base what `transcript` was before its last run
  * @property {string} lastRunId
@@ -35,6 +37,8 @@ export class Shown {
   /** What was made of a run before: it keeps what is not stored, such as how long a tool took. */
   /** @type {Map<string, { of: string, count: number, base: Transcript, transcript: Transcript }>} */
   #made = new Map()
+  /** What was shown last, by key. @type {Map<string, Message>} */
+  #last = new Map()
   #keyOf
 
   /** @param {(id: string) => string} keyOf the name under which something is shown, which stays */
@@ -70,11 +74,22 @@ export class Shown {
       // What failed before the reader went on is no branch, and is still there to read.
       this.#attempt(tree, shown, parentId, false)
       const branches = branchesOf(tree, parentId, ({ nodeId }) => nodeId === node.id)
-      shown.push({ id: node.id, key: this.#keyOf(node.id), role: "user", ...questionOf(node), parentId, branches })
+      shown.push({ id: node.id, key: this.#keyOf(node.id), role: "user", ...questionOf(node), parentId, branches, createdAt: node.createdAt })
     }
     end()
     this.#attempt(tree, shown, leafId, true)
-    return shown
+    return this.#settle(shown)
+  }
+
+  /** Return what was shown before where nothing of it is new: a view compares by identity. */
+  /** @param {Message[]} shown */
+  #settle(shown) {
+    const settled = shown.map((message) => {
+      const last = this.#last.get(message.key)
+      return last && isSame(last, message) ? last : message
+    })
+    this.#last = new Map(settled.map((message) => [message.key, message]))
+    return settled
   }
 
   /** Note how a run looked while it was live. */
@@ -107,7 +122,7 @@ export class Shown {
     const ends = { base, transcript: this.#transcript(step, base), lastRunId: run.id, lastId: nodes.at(-1)?.id ?? "" }
     if (isJoined) return void (shown[shown.length - 1] = { ...last, ...ends })
     const branches = branchesOf(tree, parentId, ({ nodeId, runId }) => runId === run.id || nodeId === run.id)
-    shown.push({ id: run.id, key: this.#keyOf(run.id), role: "assistant", parentId, branches, ...ends })
+    shown.push({ id: run.id, key: this.#keyOf(run.id), role: "assistant", parentId, branches, createdAt: run.createdAt, ...ends })
   }
 
   /** @param {Step} step @param {Transcript} base */
@@ -119,6 +134,15 @@ export class Shown {
     this.note(run, nodes.length, base, transcript)
     return transcript
   }
+}
+
+/** What a question says never changes. */
+const CHANGING = ["id", "parentId", "createdAt", "transcript", "base", "lastRunId", "lastId"]
+
+/** @param {any} one @param {any} other */
+function isSame(one, other) {
+  const isBeside = one.branches.index === other.branches.index && one.branches.count === other.branches.count
+  return isBeside && CHANGING.every((name) => one[name] === other[name])
 }
 
 /** Of an ended run these can still change: decisions are made, and expire. */
@@ -139,17 +163,36 @@ function branchesOf(tree, parentId, isIt) {
   return { index: children.findIndex(isIt), count: children.length }
 }
 
-/** Return the content of a question: images first, which models read best. */
-/** @param {string} text @param {Question["images"]} images */
-export function contentOf(text, images) {
-  return [...images, ...(text.trim() ? [{ type: "text", text }] : [])]
+/** Return the content of a question: what it is about first, which models read best. */
+/** @param {Question} question */
+export function contentOf({ text, images, files }) {
+  return [...images, ...files.map(toPart), ...(text.trim() ? [{ type: "text", text }] : [])]
 }
 
 /** @param {{ content: any }} message @returns {Question} */
 export function questionOf({ content }) {
-  if (typeof content === "string") return { text: content, images: [] }
-  const text = content.map((/** @type {any} */ part) => part.text ?? "").join("")
-  return { text, images: content.filter((/** @type {any} */ part) => part.type === "image") }
+  if (typeof content === "string") return { text: content, images: [], files: [] }
+  /** @type {TextFile[]} */
+  const files = []
+  const texts = content.map((/** @type {any} */ part) => {
+    const file = toFile(part.text ?? "")
+    return file ? files.push(file) && "" : (part.text ?? "")
+  })
+  return { text: texts.join(""), images: content.filter((/** @type {any} */ part) => part.type === "image"), files }
+}
+
+/** A text file is a part of its own, marked so that a model knows where it ends: what looks like its end within it is not. */
+/** @param {TextFile} file */
+function toPart({ name, text }) {
+  const inside = text.replace(/<(\\*\/file>)/gi, "<\\$1")
+  return { type: "text", text: `<file name="${name.replace(/["<>\p{Cc}]/gu, "_")}">\n${inside}\n</file>` }
+}
+
+/** @param {string} part */
+function toFile(part) {
+  const [, name, inside] = /^<file name="([^"<>\n]*)">\n([^]*)\n<\/file>$/.exec(part) ?? []
+  if (name === undefined || /<\/file>/i.test(inside)) return null
+  return { name, text: inside.replace(/<\\(\\*\/file>)/gi, "<$1") }
 }
 
 const CAN_GO_ON = new Set(["stopped", "interrupted", "limit"])

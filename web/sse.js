@@ -18,7 +18,7 @@
  * standard that is no event, to us a number that is accounted for.
  *
  * @param {(frame: Frame) => void} onFrame
- * @param {(id: string) => void} [onId]
+ * @param {(id: string, event: string) => void} [onId]
  */
 export function createParser(onFrame, onId) {
   return new Parser(onFrame, onId)
@@ -44,7 +44,7 @@ class Parser {
   #id = ""
   #hasId = false
 
-  /** @param {(frame: Frame) => void} onFrame @param {(id: string) => void} [onId] */
+  /** @param {(frame: Frame) => void} onFrame @param {(id: string, event: string) => void} [onId] */
   constructor(onFrame, onId) {
     this.#onFrame = onFrame
     this.#onId = onId
@@ -96,7 +96,7 @@ class Parser {
 
   #dispatch() {
     if (this.#data.length > 0) this.#onFrame({ id: this.#id, event: this.#event || "message", data: this.#data.join("\n") })
-    else if (this.#hasId) this.#onId?.(this.#id)
+    else if (this.#hasId) this.#onId?.(this.#id, this.#event)
     this.#hasId = false
     this.#data = []
     this.#event = ""

@@ -1,16 +1,16 @@
 /**
- * Turns marked's tokens into a plain tree, which `dom.js` makes visible and tests compare as a value.
+ * Turns marked's tokens into a plain tree, which `patch.js` makes visible and tests compare as a value.
  *
  * No HTML is ever made: what the answer brings as HTML is text here, as is a link whose scheme is not known. An image
- * is a link that names its host, because loading it would tell that host who reads. So no character gets lost.
+ * is a card that names its host, because loading it would tell that host who reads. So no character gets lost.
  */
 
 import { decodeEntities } from "./entities.js"
-import { namesHost, safeLink } from "./links.js"
+import { isInlineImage, namesHost, safeLink } from "./links.js"
 import { texts } from "./texts.js"
 
-/** @typedef {import("/lib/marked.js").Token} Token */
-/** @typedef {import("/lib/marked.js").Tokens.Generic} AnyToken */
+/** @typedef {import("marked").Token} Token */
+/** @typedef {import("marked").Tokens.Generic} AnyToken */
 /** @typedef {{ tag: string, attrs: Record<string, string>, children: Tree[] }} TreeElement */
 /** @typedef {string | TreeElement} Tree */
 
@@ -39,6 +39,37 @@ export function textOf(tree) {
   return tree.tag === "br" ? "\n" : tree.children.map(textOf).join("")
 }
 
+const UNDIRECTED = new Set(["code-block", "tex-formula", "hr"])
+const CONTAINERS = new Set(["ul", "ol", "li", "blockquote"])
+
+/**
+ * Fit the blocks of an answer into the page, and return them: each is written in the direction of its first letters, and
+ * headings are levels below the message's own (h2), none of which is left out.
+ *
+ * @param {Tree[]} trees new ones
+ * @param {number[]} open the depths of the headings that they stand under; those that follow stand under what is left there
+ */
+export function fit(trees, open) {
+  for (const tree of trees) {
+    if (typeof tree === "string") continue
+    if (!UNDIRECTED.has(tree.tag)) tree.attrs.dir = "auto"
+    level(tree, open)
+  }
+  return trees
+}
+
+/** Give the headings in `tree` their levels under those that are `open`. */
+/** @param {Tree} tree @param {number[]} open */
+export function level(tree, open) {
+  if (typeof tree === "string") return
+  if (CONTAINERS.has(tree.tag)) return tree.children.forEach((child) => level(child, open))
+  const depth = Number(/^depth-(\d)$/.exec(tree.attrs.class ?? "")?.[1])
+  if (!depth) return
+  while ((open.at(-1) ?? 0) >= depth) open.pop()
+  open.push(depth)
+  tree.tag = `h${Math.min(open.length + 2, 6)}`
+}
+
 /**
  * @param {string} tag
  * @param {Record<string, string>} attrs
@@ -53,7 +84,7 @@ export function element(tag, attrs, children) {
 const WRITERS = {
   space: () => [],
   paragraph: (token, inLink) => [element("p", {}, toTrees(token.tokens, inLink))],
-  heading: (token, inLink) => [element(`h${token.depth}`, {}, toTrees(token.tokens, inLink))],
+  heading: (token, inLink) => [element(`h${token.depth}`, { class: `depth-${token.depth}` }, toTrees(token.tokens, inLink))],
   hr: () => [element("hr", {}, [])],
   blockquote: (token, inLink) => [element("blockquote", {}, toTrees(token.tokens, inLink))],
   code: (token) => [codeBlock(token.lang ?? "", token.text)],
@@ -61,13 +92,15 @@ const WRITERS = {
   def: (token) => [element("p", { class: "definition" }, definition(token))],
   list: (token, inLink) => [list(token, inLink)],
   table: (token) => [table(token)],
+  formula: (token) => [formula(token)],
 
   text: (token, inLink) => (token.tokens ? toTrees(token.tokens, inLink) : [decodeEntities(token.raw)]),
   escape: (token) => [token.text],
   strong: (token, inLink) => [element("strong", {}, toTrees(token.tokens, inLink))],
   em: (token, inLink) => [element("em", {}, toTrees(token.tokens, inLink))],
   del: (token, inLink) => [element("del", {}, toTrees(token.tokens, inLink))],
-  codespan: (token) => [element("code", {}, [token.text])],
+  // A direction of its own, so that it decides none.
+  codespan: (token) => [element("code", { dir: "ltr" }, [token.text])],
   br: () => [element("br", {}, [])],
   checkbox: (token) => [checkbox(token.checked)],
   link: (token, inLink) => (inLink ? toTrees(token.tokens, true) : link(token)),
@@ -75,13 +108,20 @@ const WRITERS = {
 }
 
 /**
- * Return a block of code. It is a component of `dom.js`: it gets a label, a button and colours there.
+ * Return a block of code. It is a component of `patch.js`: it gets a label, a button and colours there.
  *
  * @param {string} info the info string: a language, sometimes with more behind it
  * @param {string} text
  */
 export function codeBlock(info, text) {
-  return element("code-block", { info }, [text.replace(/\n$/, "")])
+  return element("code-block", { info: decodeEntities(info) }, [text.endsWith("\n") ? text.slice(0, -1) : text])
+}
+
+/** A component of `formula.js`; until that is loaded, and without it, its TeX is to be read. */
+/** @param {AnyToken} token */
+function formula(token) {
+  const raw = token.raw.trim()
+  return element("tex-formula", { tex: token.tex, display: token.isBlock ? "block" : "inline", dir: "ltr" }, [raw])
 }
 
 /** @param {AnyToken} token */
@@ -98,18 +138,21 @@ function link(token) {
   const children = token.autolink ? [token.text] : toTrees(token.tokens, true)
   if (!safe) return token.autolink ? children : [...children, ` (${href})`]
   const label = children.map(textOf).join("")
-  const host = namesHost(label, safe) ? [] : [element("span", { class: "host" }, [safe.host])]
-  return [anchor(safe.href, "", titleOf(token), [...children, ...host])]
+  const host = namesHost(label, safe) ? [] : [element("span", { class: "host", dir: "ltr" }, [safe.host])]
+  return [anchor(safe.href, titleOf(token), [...children, ...host])]
 }
 
 /** @param {AnyToken} token @param {boolean} inLink */
 function image(token, inLink) {
   const href = hrefOf(token)
-  const safe = safeLink(href)
   const alt = token.tokens ? toTrees(token.tokens, true).map(textOf).join("") : decodeEntities(token.text)
+  const title = titleOf(token)
+  if (isInlineImage(href)) return [element("img", { class: "picture", src: href, alt, ...(title && { title }) }, [])]
+  const safe = safeLink(href)
   if (!safe) return [`${alt} (${href})`]
   const label = texts.image(safe.host, alt)
-  return inLink ? [label] : [anchor(safe.href, "image", titleOf(token), [label])]
+  if (inLink) return [label]
+  return [element("image-card", { href: safe.href, host: safe.host, alt, ...(title && { title }) }, [label])]
 }
 
 /** @param {AnyToken} token */
@@ -117,10 +160,9 @@ function titleOf(token) {
   return token.title ? decodeEntities(token.title) : ""
 }
 
-/** @param {string} href @param {string} className @param {string} title @param {Tree[]} children */
-function anchor(href, className, title, children) {
-  const attrs = { href, target: "_blank", rel: "noopener noreferrer" }
-  return element("a", { ...attrs, ...(className && { class: className }), ...(title && { title }) }, children)
+/** @param {string} href @param {string} title @param {Tree[]} children */
+function anchor(href, title, children) {
+  return element("a", { href, target: "_blank", rel: "noopener noreferrer", ...(title && { title }) }, children)
 }
 
 /** A definition stays visible: unused, or in a note such as `[1]: word`, it would be text that vanished. */
@@ -128,7 +170,7 @@ function anchor(href, className, title, children) {
 function definition(token) {
   const label = /^\s*\[(?:\\.|[^\\\]])*\]:/.exec(token.raw)?.[0].trim() ?? ""
   const safe = safeLink(decodeEntities(token.href))
-  const target = safe ? anchor(safe.href, "", "", [token.href]) : token.href
+  const target = safe ? anchor(safe.href, "", [token.href]) : token.href
   return [`${label} `, target, token.title ? ` "${decodeEntities(token.title)}"` : ""]
 }
 

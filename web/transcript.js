@@ -41,6 +41,7 @@
 
 /** @typedef {{ code: string, message: string, retryable: boolean, requestId?: string }} Failure */
 /** @typedef {{ role: string, content: any }} WireMessage */
+/** @typedef {{ firstTokenMs: number | null, durationMs: number, generationMs: number }} Timing tokens a second are outputTokens / generationMs */
 /** @typedef {{ upstreamClosedMs: number | null, usage: any, estimated: boolean }} Receipt */
 
 /**
@@ -55,6 +56,7 @@
  * @property {string} outcome
  * @property {string} finishReason
  * @property {any} usage
+ * @property {Timing | null} timing of the run when it is over, of its last turn until then
  * @property {WireMessage[] | null} messages what the run added to the conversation
  * @property {Failure | null} error
  */
@@ -73,6 +75,7 @@ export const EMPTY = Object.freeze({
   outcome: "",
   finishReason: "",
   usage: null,
+  timing: null,
   messages: null,
   error: null,
 })
@@ -154,6 +157,7 @@ const ACTIONS = {
     ...closeParts(transcript, event),
     finishReason: event.finishReason,
     usage: event.usage,
+    timing: event.timing ?? null,
   }),
   notice: (transcript, event) => ({
     ...transcript,
@@ -166,6 +170,7 @@ const ACTIONS = {
     isStopping: false,
     error: failureOf(event),
     usage: event.usage ?? transcript.usage,
+    timing: event.timing ?? null,
     messages: event.messages ?? transcript.messages,
   }),
   done: (transcript, event) => ({
@@ -177,6 +182,7 @@ const ACTIONS = {
     outcome: event.outcome,
     finishReason: event.finishReason ?? transcript.finishReason,
     usage: event.usage ?? transcript.usage,
+    timing: event.timing ?? null,
     messages: event.messages ?? transcript.messages,
   }),
   resync: (_, event) => {
@@ -203,10 +209,11 @@ const NO_ENDING = { retry: null, isStopping: false, receipt: null, outcome: "", 
  */
 export function eventsOf(run, messages) {
   const approvals = run.approvals.flatMap((approval) => [{ ...approval, type: "approval" }, { ...approval, type: "decision" }])
-  const { outcome, finishReason, usage } = run
-  const end = run.error ? { ...run.error, type: "error", usage } : { type: "done", outcome, finishReason, usage }
+  const { outcome, finishReason, usage, timing, toolDurations } = run
+  const end = run.error ? { ...run.error, type: "error", usage, timing } : { type: "done", outcome, finishReason, usage, timing }
   const notices = (run.notices ?? []).map((notice) => ({ ...notice, type: "notice" }))
-  return [{ type: "start", runId: run.id, model: run.model }, ...notices, ...messages.flatMap(eventsIn), ...approvals, end]
+  const said = messages.flatMap(eventsIn).map((event) => (event.type === "tool_result" ? { ...event, durationMs: toolDurations?.[event.toolCallId] } : event))
+  return [{ type: "start", runId: run.id, model: run.model }, ...notices, ...said, ...approvals, end]
 }
 
 /** @param {Transcript} transcript @param {WireMessage[]} messages */

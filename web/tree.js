@@ -19,6 +19,8 @@
  * @property {string | null} outcome
  * @property {string | null} finishReason
  * @property {any} usage
+ * @property {import("./transcript.js").Timing | null} [timing]
+ * @property {Record<string, number>} [toolDurations] in ms, by the calls' ids
  * @property {import("./transcript.js").Failure | null} error
  * @property {Approval[]} approvals
  * @property {{ code: string, message: string }[]} [notices]

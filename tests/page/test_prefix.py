@@ -53,14 +53,18 @@ def test_the_page_works_behind_a_prefix(address: str, context: BrowserContext) -
 
     watched.answer("Hello")
     # The code of an answer is coloured by a library that is loaded when the first is seen.
-    expect(page.locator("article.assistant .token-kwd").first).to_be_visible()
+    watched.until("CSS.highlights.size > 0")
     expect(page.locator("#list a")).to_have_count(1)
     watched.reload()
     expect(page.locator("article.assistant")).to_have_count(1)
-    page.locator("#list button").first.click()
+    page.locator("#list .row-menu").click()
     with page.expect_download() as download:
-        page.locator("#menu a[data-format=md]").click()
-    assert download.value.url.startswith(f"{address}/deep/chat/api/conversations/")
+        page.get_by_role("menuitem", name="Export as Markdown").click()
+    assert "def f(x)" in download.value.path().read_text()
     assert [url for url in watched.requests if not url.startswith((f"{address}/deep/chat", "data:"))] == []
-    assert any("/deep/chat/lib/speed-highlight/" in url for url in watched.requests)
+    assert any("/deep/chat/node_modules/@speed-highlight/" in url for url in watched.requests)
     watched.assert_clean()
+
+    page.evaluate("new Image().src = 'https://images.example/x'")
+    with page.expect_event("requestfinished", lambda request: request.url == f"{address}/deep/chat/api/csp-reports"):
+        page.evaluate("new Image().src = 'https://images.example/y'")

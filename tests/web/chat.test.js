@@ -13,7 +13,7 @@ const CALL = { role: "assistant", content: [{ type: "tool_call", id: "t", name: 
 test("the first question makes a conversation, and the next goes below its answer", async () => {
   const all = start()
   const { chat, server } = all
-  chat.model = "scripted:demo"
+  chat.defaultModel = "scripted:demo"
   const seen = []
   chat.subscribe(() => seen.push(chat.isLoading))
   await answered(all)
@@ -96,7 +96,7 @@ test("what cannot be retried is not; asked again it is another turn", async () =
     assert.equal(server.asked("POST", "/api/chat").length, 1)
     assert.notEqual(chat.error, null)
     server.refuse = () => null
-    chat.model = "other"
+    chat.defaultModel = "other"
     await answered(all, () => chat.retry())
     const [first, second] = server.asked("POST", "/api/chat").map(({ body }) => body)
     assert.notEqual(first.turnId, second.turnId)
@@ -165,7 +165,7 @@ test("a cut connection is no error, and no text is doubled or lost", async () =>
   run.end("completed", [say("Once upon a time")])
   await ended
   assert.deepEqual(shown(chat), ["> Hi", "Once upon a time"])
-  assert.deepEqual(all.server.asked("GET", "/api/runs").map(({ path }) => path.split("?")[1]), ["after=3", "after=5", "after=7", "after=9"])
+  assert.deepEqual(all.server.asked("GET", "/api/events").map(({ path }) => path.split("?run=r0&")[1]), [0, 3, 5, 7, 9].map((number) => `after=${number}`))
 })
 
 test("a reload in mid-answer follows it from its beginning to its end", async () => {

@@ -3,7 +3,8 @@
 import assert from "node:assert/strict"
 import { test } from "node:test"
 
-import { pastedFiles, sends } from "../../web/composer.js"
+import { pastedFiles } from "../../web/attach.js"
+import { sends } from "../../web/composer.js"
 
 const key = (more) => ({ key: "Enter", shiftKey: false, isComposing: false, keyCode: 13, ...more })
 
@@ -11,6 +12,14 @@ test("Enter sends, Shift+Enter begins a line, other keys do neither", () => {
   assert.equal(sends(key({})), true)
   assert.equal(sends(key({ shiftKey: true })), false)
   assert.equal(sends(key({ key: "a", keyCode: 65 })), false)
+})
+
+test("on a phone's keyboard Enter begins a line, and with Ctrl or Command it sends as everywhere", () => {
+  assert.deepEqual([sends(key({}), true), sends(key({ shiftKey: true }), true)], [false, false])
+  for (const isTouch of [true, false]) {
+    assert.deepEqual([sends(key({ ctrlKey: true }), isTouch), sends(key({ metaKey: true }), isTouch)], [true, true])
+    assert.equal(sends(key({ ctrlKey: true, isComposing: true }), isTouch), false)
+  }
 })
 
 test("Enter that picks a candidate does not send: Chrome and Firefox mark it", () => {

@@ -63,10 +63,34 @@ test("a search replaces the list, and an answer to an older one is dropped", asy
   assert.equal(ids(list), "c4 c3 c2")
 })
 
+test("what is pinned stays before the rest, and goes back to its place", async () => {
+  const { list, all } = start(5)
+  const sort = () => all.sort((one, other) => Number(other.pinned ?? false) - Number(one.pinned ?? false) || other.id.localeCompare(one.id))
+  await list.refresh()
+  await list.more()
+  all[3].pinned = true
+  sort()
+  await list.change("c2", { pinned: true })
+  assert.equal(ids(list), "c2 c5 c4 c3 c1")
+  all[0].pinned = false
+  sort()
+  assert.equal(await list.change("c2", { pinned: false }), true)
+  assert.equal(ids(list), "c5 c4 c3 c2 c1")
+})
+
+test("what is deleted behind the first page is gone too, and what cannot be had back is said to be", async () => {
+  const { list } = start(5)
+  await list.refresh()
+  await list.more()
+  assert.equal(await list.remove("c1"), true)
+  assert.equal(ids(list), "c5 c4 c3 c2")
+  assert.equal(await list.restore("c1"), false)
+})
+
 test("a title is changed, and what is deleted is gone, twice or once", async () => {
   const { list } = start(2)
   await list.refresh()
-  await list.rename("c1", "New")
+  await list.change("c1", { title: "New" })
   assert.equal(list.items[1].title, "New")
   await Promise.all([list.remove("c2"), list.remove("c2")])
   await settle()
@@ -78,7 +102,7 @@ test("what the server refuses is told, and the list stays", async () => {
   const list = new Conversations(() => {}, { fetch: async () => (isRefusing ? refusal(500, "internal") : json(200, { conversations: [item(1)], next: null })) })
   await list.refresh()
   isRefusing = true
-  await list.rename("c1", "New")
+  await list.change("c1", { title: "New" })
   assert.deepEqual([ids(list), list.items[0].title, list.problem.code], ["c1", "T1", "internal"])
   isRefusing = false
   await list.refresh()

@@ -41,13 +41,15 @@ for (const name of GOLDEN) {
   })
 
   test(`${name} looks the same when it is loaded from what was stored of it`, () => {
-    const { runId, model, outcome, finishReason, usage, error, messages, parts } = transcriptOf([stream])
-    const run = { id: runId, parentId: null, messageId: "m", model, state: "ended", outcome, finishReason, usage, error, approvals: askedIn(stream), notices: parts.filter(({ lasting }) => lasting), createdAt: "" }
+    const { runId, model, outcome, finishReason, usage, timing, error, messages, parts } = transcriptOf([stream])
+    const toolDurations = Object.fromEntries(parts.filter(({ kind }) => kind === "tool").map(({ id, durationMs }) => [id, durationMs]))
+    const run = { id: runId, parentId: null, messageId: "m", model, state: "ended", outcome, finishReason, usage, timing, toolDurations, error, approvals: askedIn(stream), notices: parts.filter(({ lasting }) => lasting), createdAt: "" }
     const loaded = eventsOf(run, messages ?? []).reduce(reduce, EMPTY)
-    // Other notices, progress and times are of the moment.
-    const told = (all) => all.filter(({ kind, lasting }) => kind !== "notice" || lasting).map(({ kind, text, id, name, input, inputText, state, result, isOpen, isByProvider, sources }) => [kind, text, id, name, input ?? inputText, state, result, isOpen, isByProvider, sources])
+    // Other notices and progress are of the moment.
+    const told = (all) => all.filter(({ kind, lasting }) => kind !== "notice" || lasting).map(({ kind, text, id, name, input, inputText, state, result, durationMs, isOpen, isByProvider, sources }) => [kind, text, id, name, input ?? inputText, state, result, durationMs ?? null, isOpen, isByProvider, sources])
     assert.deepEqual(told(loaded.parts), told(parts))
-    assert.deepEqual([loaded.status, loaded.outcome, loaded.error?.code], [error ? "failed" : "done", outcome, error?.code])
+    assert.deepEqual([loaded.status, loaded.outcome, loaded.error?.code, loaded.timing], [error ? "failed" : "done", outcome, error?.code, timing])
+    assert.ok(timing.durationMs > 0)
   })
 
   test(`${name} is read the same byte by byte and cut anywhere`, () => {

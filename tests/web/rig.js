@@ -78,7 +78,7 @@ export async function settle() {
 export function stream(chunks, { signal, end = "close", headers = {} } = {}) {
   const iterator = chunks[Symbol.asyncIterator]?.() ?? chunks[Symbol.iterator]()
   const aborted = new Promise((_, reject) => {
-    signal?.addEventListener("abort", () => reject(new DOMException("aborted", "AbortError")))
+    signal?.addEventListener("abort", () => reject(signal.reason))
   })
   aborted.catch(() => {})
   const read = async () => {
@@ -103,6 +103,13 @@ export const refusal = (status, code, more = {}, headers = {}) =>
 export class Pipe {
   #waiting = []
   #written = []
+  #isOver = false
+  #onEnd
+
+  /** @param {() => void} [onEnd] */
+  constructor(onEnd = () => {}) {
+    this.#onEnd = onEnd
+  }
 
   /** @param {string} text */
   write(text) {
@@ -111,6 +118,9 @@ export class Pipe {
   }
 
   end() {
+    if (this.#isOver) return
+    this.#isOver = true
+    this.#onEnd()
     this.#written.push({ value: undefined, done: true })
     this.#wake()
   }
@@ -133,13 +143,19 @@ export class FakeServer {
   runs = []
   nodes = []
   leafId = null
+  settings = {}
   away = false
+  /** How many streams are open, and the most that ever were. */
+  open = 0
+  most = 0
+  aborted = 0
   refuse = (_method, _path) => null
 
   fetch = async (path, { method = "GET", body, signal } = {}) => {
     const value = body === undefined ? undefined : JSON.parse(body)
     this.requests.push({ method, path, body: value })
     await null
+    signal?.throwIfAborted()
     if (this.away) throw new TypeError("fetch failed")
     return this.refuse(method, path) ?? this.#answer(method, path, value, signal)
   }
@@ -150,31 +166,54 @@ export class FakeServer {
   }
 
   #answer(method, path, body, signal) {
-    if (path === "/api/conversations") return json(201, { id: "c" })
-    if (path === "/api/chat") return this.#chat(body, signal)
+    if (path.startsWith("/api/events?")) return this.#follow([...new URLSearchParams(path.split("?")[1])], signal)
+    if (path === "/api/conversations") {
+      this.settings = body
+      return json(201, { id: "c" })
+    }
+    if (path === "/api/chat") return this.#chat(body)
     if (path.startsWith("/api/conversations/")) {
-      if (method === "PATCH") this.leafId = body.leafId
-      return json(200, { id: "c", title: "T", leafId: this.leafId, messages: this.nodes, runs: this.runs.map((run) => run.told()) })
+      const { leafId = this.leafId, ...settings } = method === "PATCH" ? body : {}
+      Object.assign(this, { leafId, settings: { ...this.settings, ...settings } })
+      return json(200, { ...this.settings, id: "c", title: "T", leafId: this.leafId, messages: this.nodes, runs: this.runs.map((run) => run.told()) })
     }
     const [, id, what] = /^\/api\/runs\/([^/]+)\/(\w+)/.exec(path)
     const run = this.runs.find((one) => one.id === id)
     if (!run) return refusal(404, "not_found")
-    if (what === "events") return run.follow(Number(/after=(\d+)/.exec(path)[1]), signal)
     if (what === "stop") return run.stop()
     return run.decide(body.decisions)
   }
 
-  #chat(body, signal) {
+  #chat(body) {
     const known = this.runs.find(({ turnId }) => turnId === body.turnId)
-    if (known) return known.follow(0, signal)
+    if (known) return known.accepted()
     let { parentId } = body
     if (body.message) {
       const id = `u${this.nodes.length}`
       this.nodes.push({ id, parentId, role: "user", content: body.message, runId: null, createdAt: this.when() })
       parentId = id
     }
-    const run = this.begin(parentId, body.turnId)
-    return run.follow(0, signal)
+    return this.begin(parentId, body.turnId).accepted()
+  }
+
+  /** @param {string[][]} pairs of a run's id and a cursor behind it */
+  #follow(pairs, signal) {
+    const pipe = new Pipe(() => this.open--)
+    const open = new Set()
+    this.most = Math.max(this.most, ++this.open)
+    signal.addEventListener("abort", () => {
+      this.aborted++
+      pipe.end()
+    })
+    for (const [index, [, id]] of pairs.entries()) {
+      if (index % 2) continue
+      const run = this.runs.find((one) => one.id === id)
+      const refusal = { type: "error", code: "not_found", message: "no", retryable: false, requestId: "q", status: 404 }
+      if (run) run.follow(Number(pairs[index + 1][1]), pipe, open)
+      else pipe.write(`event: ${id}\nid: 0\ndata: ${JSON.stringify(refusal)}\n\n`)
+    }
+    if (open.size === 0) pipe.end()
+    return stream(pipe, { signal })
   }
 
   begin(parentId, turnId = null) {
@@ -205,7 +244,7 @@ class FakeRun {
     for (const event of events) {
       const block = `id: ${this.blocks.length + 1}\n${event ? `data: ${JSON.stringify(event)}\n` : ""}\n`
       this.blocks.push(block)
-      for (const pipe of this.pipes) pipe.write(block)
+      for (const { pipe } of this.pipes) pipe.write(`event: ${this.id}\n${block}`)
     }
     return this
   }
@@ -220,22 +259,25 @@ class FakeRun {
     }
     if (this.server.leafId === this.parentId) this.server.leafId = parentId
     this.say({ ...(more.error ? { type: "error", ...more.error } : { type: "done", ...this.ended }), messages })
-    for (const pipe of this.pipes) pipe.end()
+    for (const { pipe, open } of this.pipes) if (open.delete(this) && open.size === 0) pipe.end()
     return this
   }
 
   /** Break every connection. */
   cut() {
-    for (const pipe of this.pipes) pipe.end()
+    for (const { pipe } of this.pipes) pipe.end()
     this.pipes = []
   }
 
-  follow(after, signal) {
-    const pipe = new Pipe()
-    this.pipes.push(pipe)
-    for (const block of this.blocks.slice(after)) pipe.write(block)
-    if (this.ended) pipe.end()
-    return stream(pipe, { signal, headers: { "X-Run-Id": this.id } })
+  /** Tell a connection, on which other runs may be `open`, what is behind a cursor. */
+  follow(after, pipe, open) {
+    this.pipes.push({ pipe, open })
+    for (const block of this.blocks.slice(after)) pipe.write(`event: ${this.id}\n${block}`)
+    if (!this.ended) open.add(this)
+  }
+
+  accepted() {
+    return json(202, { runId: this.id, conversationId: "c", messageId: this.messageId, parentId: this.parentId })
   }
 
   stop() {
@@ -280,8 +322,8 @@ export function dice(seed) {
 
 export const text = (content) => ({ type: "text", content })
 /** @returns {{ chat: any, server: FakeServer, clock: Clock }} */
-export function start(server = new FakeServer(), clock = new Clock()) {
-  const chat = createChat({ fetch: server.fetch, sleep: clock.sleep, now: clock.now })
+export function start(server = new FakeServer(), clock = new Clock(), more = {}) {
+  const chat = createChat({ fetch: server.fetch, sleep: clock.sleep, now: clock.now, ...more })
   return { chat, server, clock }
 }
 

@@ -1,0 +1,86 @@
+/** The words that the page needs before anything is asked of it: the part of `texts.js` that its first look loads. */
+
+export const texts = {
+  title: "chatstream",
+  model: "Model",
+  exampleList: "Examples",
+  greeting: "How can I help you today?",
+  /** By what they ask of the model: those that need tools are shown instead of the plain ones where it has them. */
+  examples: {
+    "needs-tools": ["What is the weather in Oslo?", "What is 17.5 % of 2,340?"],
+    plain: ["Write a haiku about the sea", "Name three colours and what they stand for"],
+    any: ["Explain server-sent events with an example", "Show me a table and some code"],
+  },
+  placeholder: "Message",
+  placeholderQueue: "The next message",
+  modelUnavailable: /** @param {string} label @param {string} reason */ (label, reason) => `${label} (${reason})`,
+  unavailable: "not available",
+  demo: "Demo: these answers are a script, not a model.",
+  place: /** @param {string} host */ (host) => `What you write goes to ${host}.`,
+  noModels: "The list of models could not be loaded.",
+  markdownOff: "Markdown is off: the page's libraries are not installed. Run: npm ci --prefix web",
+  badServer: /** @param {string | null} text */ (text) => `?server= takes the address of a chatstream, such as http://localhost:8000, and not ${text}`,
+  closedServer: /** @param {string} api @param {string} origin */ (api, origin) => `${api} gives no answer that this page may read. Is it running? Start it with --cors-origin ${origin}`,
+  authElsewhere: /** @param {string} api */ (api) => `${api} wants a token: add #token=... to the address of this page.`,
+  auth: "This server wants a token: open the address it printed at its start (\u2026/#token=...)",
+  tokenRefused: "The server did not accept the token of this address.",
+  offline: "You are offline. What is missing comes by itself when you are back.",
+  reconnecting: "The server cannot be reached, trying again\u2026",
+
+  conversations: "Conversations",
+  untitled: "New chat",
+  search: "Search",
+  searchLabel: "Search conversations",
+  today: "Today",
+  yesterday: "Yesterday",
+  lastWeek: "Last 7 days",
+  found: "Found",
+  more: "Show more",
+  noList: "The server could not be reached.",
+  noConversations: "Nothing here yet.",
+  notFound: "Nothing was found.",
+  running: "Being answered",
+  menuOf: /** @param {string} title */ (title) => `What to do with ${title}`,
+  listMenu: "More",
+  hideList: "Hide the list",
+  pinned: "Pinned",
+  foundCount: /** @param {number} count */ (count) => `${count} found`,
+
+  settings: "Settings",
+
+  attachLabel: "Attach files",
+  attach: "Attach images (PNG, JPEG, WebP, GIF) or text files, up to 20 of each. Large images are made smaller.",
+  attachFiles: "Attach text files, up to 20. This model takes no images.",
+  drop: "Drop images or text files here",
+  attached: "Attached",
+  noSight: /** @param {string} model */ (model) => `${model} cannot take images. Choose another model.`,
+  reading: /** @param {string} name */ (name) => `Reading ${name || "a file"}\u2026`,
+  unreadable: /** @param {string} name */ (name) => `${name || "This"} cannot be read.`,
+  queue: "Send after this answer",
+  queued: "It is sent after this answer",
+  queueList: "What is sent next",
+  /** @param {string} lost @param {string} model */
+  lostModel: (lost, model) => `${lost} is not available here any more; ${model} answers instead.`,
+
+  jump: "Jump to the end",
+  typing: "The assistant is answering",
+  save: "Send",
+
+  help: "Keys",
+  stop: "Stop",
+
+  /** What went wrong, where the server sent no words of its own, and before "trying again in 2 s". */
+  /** @type {Record<string, string>} */
+  errors: {
+    network: "The connection was lost",
+    unreachable: "The server could not be reached, so it may not have stopped",
+    stop: "Stop did not reach the server",
+    decision: "The decision did not reach the server",
+    not_found: "This conversation is not on the server, or no longer",
+    conflict: "It was changed elsewhere meanwhile",
+    overloaded: "Overloaded",
+    rate_limit: "Too many requests",
+    timeout: "No answer in time",
+    internal: "Something went wrong",
+  },
+}
