@@ -75,7 +75,7 @@ class Sidebar {
     this.#elements = elements
     this.#conversations = conversations
     this.#more.addEventListener("click", () => void conversations.more())
-    this.#observer = new IntersectionObserver(([entry]) => entry.isIntersecting && void conversations.more())
+    this.#observer = new IntersectionObserver((entries) => entries.at(-1)?.isIntersecting && void conversations.more())
     this.#manager = lazy(async () => (await import("./manage.js")).createManager({ ...around, conversations, row: (id) => this.#rows.get(id)?.element ?? null, focus: (id) => this.#focus(id) }))
   }
 

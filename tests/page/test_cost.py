@@ -119,10 +119,12 @@ def test_twice_the_answer_takes_about_twice_the_script_and_the_page_rests_afterw
     streamed = watched.page.evaluate("[...document.querySelectorAll('.prose')].map((prose) => prose.innerHTML)")
     assert [len(text) > size for text in streamed] == [True, True]
 
-    watched.page.wait_for_timeout(1000)
-    before = watched.page.evaluate("ran")
-    watched.page.wait_for_timeout(2000)
-    assert (before > 0, watched.page.evaluate("ran") - before) == (True, 0)
+    # What is still being done at the end may take a moment more.
+    counts = [0, watched.page.evaluate("ran")]
+    while counts[-1] != counts[-2] and len(counts) < 7:
+        watched.page.wait_for_timeout(2000)
+        counts.append(watched.page.evaluate("ran"))
+    assert counts[-1] == counts[-2] > 0, counts
 
     watched.reload()
     expect(watched.page.locator(".prose")).to_have_count(2)

@@ -152,7 +152,7 @@ def test_a_long_list_is_loaded_as_it_is_scrolled(address, context):
     page = context.new_page()
     page.goto(f"{address}/theme.js")  # of the same origin, and quickly there
     page.evaluate("""async () => {
-        const { conversations } = await (await fetch("/api/conversations")).json()
+        const { conversations } = await (await fetch("/api/conversations?limit=200")).json()
         for (const { id } of conversations) await fetch(`/api/conversations/${id}`, { method: "DELETE" })
         for (let number = 0; number < 120; number++) {
             const body = JSON.stringify({ title: `Number ${number}` })

@@ -273,10 +273,10 @@ test("a long answer is not lexed again for every piece", () => {
     return lexed
   }
   for (const unit of [block, "word ", "| a | b |\n"]) {
-    const [half, whole] = [cost(unit.repeat(32768 / unit.length)), cost(unit.repeat(65536 / unit.length))]
+    const [half, whole] = [cost(unit.repeat(16384 / unit.length)), cost(unit.repeat(32768 / unit.length))]
     assert.ok(whole <= 2.5 * half, `${JSON.stringify(unit)}: ${whole} after ${half}`)
   }
-  const list = "- item of a list\n".repeat(3000)
+  const list = "- item of a list\n".repeat(1500)
   assert.ok(cost(list) < 20 * list.length, "only what is open of a list")
   assert.ok(cost(`\`\`\`\n${"code\n".repeat(13000)}`) < 1000, "an open fence")
 })
