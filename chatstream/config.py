@@ -28,6 +28,7 @@ class Config:
 
     `cors_origins` are the origins of other pages that may ask, each as `read_origin` takes it. From `image_hosts` the
     page may load an image of an answer in place, once it is clicked.
+    Of `max_runs` 0 is no limit; `max_queue` is how many more may wait then.
     `data` is the folder of the database, None to keep everything in memory; the program's own default is a folder in
     the user's home.
     """
@@ -53,6 +54,8 @@ class Config:
     tools: tuple[str, ...] = ()
     provider_tools: tuple[str, ...] = ()
     max_body: int = 32 * MiB
+    max_runs: int = 0
+    max_queue: int = 100
     heartbeat: float = 15.0
     data: Path | None = None
     record: Path | None = None
@@ -109,6 +112,8 @@ _OPTIONS: tuple[tuple[str, dict[str, Any]], ...] = (
         },
     ),
     ("max-body", {"type": int, "help": "largest request body in bytes (default: 33554432)"}),
+    ("max-runs", {"type": int, "help": "answers that are written at once, 0 for any number (default: 0)"}),
+    ("max-queue", {"type": int, "help": "answers that wait for their turn then; more get a 503 (default: 100)"}),
     ("heartbeat", {"type": float, "help": "seconds of silence after which a stream sends a comment (default: 15)"}),
     ("data", {"help": "folder of the database, or :memory: to keep nothing (default: ~/.local/share/chatstream)"}),
     ("record", {"help": "folder in which each run is saved as one file, for a bug report or to be replayed"}),
@@ -323,7 +328,7 @@ def _check(config: Config) -> None:
     for name in ("max_output_tokens", "max_turns", "max_body", "heartbeat", "approve_within"):
         if not getattr(config, name) > 0:  # neither is nan
             raise ConfigError(f"--{name.replace('_', '-')} must be above 0, not {getattr(config, name)}")
-    for name in ("orphan_after", "linger", "keep_runs", "grace", *limits):
+    for name in ("orphan_after", "linger", "keep_runs", "grace", "max_runs", "max_queue", *limits):
         if not getattr(config, name) >= 0:
             raise ConfigError(f"--{name.replace('_', '-')} must be 0 or more, not {getattr(config, name)}")
     if config.temperature is not None and not 0 <= config.temperature <= 2:

@@ -106,6 +106,12 @@ class Unavailable(RequestError):
     retry_after: ClassVar[float] = 1.0
 
 
+class Busy(Unavailable):
+    """As many runs go, and as many wait for their turn, as the server takes at once (`--max-runs`, `--max-queue`)."""
+
+    retry_after = 5.0
+
+
 class StorageError(ChatstreamError):
     """The database could not be read or written: its disk is full, or its file is damaged."""
 

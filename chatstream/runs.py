@@ -34,6 +34,7 @@ from .eventlog import sqlite as sqlite_log
 from .events import Event, Outcome
 from .live import Kept, LiveRun, Plan, is_last, started
 from .messages import Image, Message, ToolCall, length, message_to_json, messages_from_json
+from .places import Places, Queued
 from .providers import Limits, Models, Provider
 from .store import Store
 from .tools import Toolbox, caller_tool
@@ -50,6 +51,7 @@ _LISTEN = 0.2  # seconds between two looks at what other processes want
 _TELL = 2.0  # seconds after which a viewer tells the process that writes a run again that it watches
 _PATIENCE = 10.0  # seconds for another process to stop a run
 _CLOSE = 1.0  # seconds for runs to end when they are told to
+_AT_ONCE = 200  # events that are read for a viewer, which holds them for as long as it is slow
 # What of a request its run keeps, for the run that may follow it; `wire` is what a wire needs to tell it again.
 _KEPT = ("model", "maxOutputTokens", "temperature", "effort", "tools", "wire")
 
@@ -66,6 +68,7 @@ class Runs:
         self.store = Store(self._database)
         secrets = models.secrets | {config.token}
         self._recorder = None if config.record is None else Recorder(config.record, secrets)
+        self._places = Places(config.max_runs) if config.max_runs else None
         self._live: dict[str, LiveRun] = {}
         self._beginning: set[asyncio.Task[Any]] = set()
         self._deleting: set[asyncio.Task[Any]] = set()
@@ -171,7 +174,7 @@ class Runs:
         content = body.get("message")
         message = None if content is None else messages_from_json([{"role": "user", "content": content}])[0]
         self._need_sight(plan, [message] if message else [])
-        self._need_open()
+        self._need_room()
         run = self._new_run(owner, run_id, plan, body, body["conversationId"], body["turnId"])
         return await _whole(self._ask(run, plan, body, message, mark), self._beginning)
 
@@ -190,7 +193,7 @@ class Runs:
         # What an answer was given to before is history: it must not keep anyone from asking another model.
         answered = max((number for number, each in enumerate(messages) if each.role == "assistant"), default=-1)
         self._need_sight(plan, messages[answered + 1 :])
-        self._need_open()
+        self._need_room()
         run = self._new_run(owner, run_id, plan, body, caller=caller)
         return await _whole(self._ask_once(run, plan, messages, caller), self._beginning)
 
@@ -216,7 +219,7 @@ class Runs:
             return run, run.next_run_id
         conversation = await self.store.get(run.owner, run.conversation_id) if run.conversation_id else None
         plan = self.plan(run.request | {"model": run.model}, conversation)  # whatever the default is by now
-        self._need_open()
+        self._need_room()
         body = run.request if wire is None else run.request | {"wire": wire}
         # It stays in its thread, by whatever wire it was decided.
         following = self._new_run(run.owner, run_id, plan, body, run.conversation_id, caller=caller)
@@ -294,8 +297,15 @@ class Runs:
         if self._recorder is not None:
             tape = self._recorder.begin(started(run), plan.provider, messages, plan.toolbox, plan.settings, answers)
             plan, note = replace(plan, provider=tape.provider), tape.note
+        queued = None
+        if self._places is not None:
+            queued = Queued(plan.provider, self._places)
+            plan = replace(plan, provider=queued)
         live = self._live[run.id] = LiveRun(run, plan, messages, answers, self.log, self._end, unwatched, note)
         live.task.add_done_callback(lambda task: self._live.pop(run.id, None))
+        if queued is not None:
+            queued.tell = live.loop.emit
+            live.task.add_done_callback(queued.leave)
 
     def _need_sight(self, plan: Plan, asked: Sequence[Message]) -> None:
         """Raise RequestError where a model that cannot see is asked about an image."""
@@ -306,9 +316,12 @@ class Runs:
         hint = f"these of this server can: {', '.join(seeing)}" if seeing else "no model of this server can"
         raise errors.RequestError(f"model: {plan.provider.name}:{plan.model} cannot take images; {hint}")
 
-    def _need_open(self) -> None:
+    def _need_room(self) -> None:
         if self._is_closing:
             raise errors.Unavailable("this server is stopping: ask again in a moment")
+        most, waiting = self._config.max_runs, self._config.max_queue
+        if most and len(self._live) + sum(not task.done() for task in self._beginning) >= most + waiting:
+            raise errors.Busy(f"this server writes {most} answers at once, and {waiting} wait: ask again in a moment")
 
     # --- watching and stopping ----------------------------------------------------------------------------------------
 
@@ -324,7 +337,7 @@ class Runs:
             if not has_ended and (now := self.store.clock()) - told > _TELL:
                 told = now
                 await self.store.watch(run.id, now + 3 * _TELL)
-            if entries := await self._read(run.id, after):
+            if entries := await self._read(run.id, after, _AT_ONCE):
                 yield entries
                 after = entries[-1][0]
                 if is_last(entries[-1][1]):

@@ -88,6 +88,8 @@ def test_the_system_prompt_is_a_text_or_a_file(tmp_path: Path) -> None:
         (["--approve-within", "inf"], "--approve-within must be 1e+09 at most, not inf"),
         (["--orphan-after", "-1"], "--orphan-after must be 0 or more, not -1.0"),
         (["--linger=-1"], "--linger must be 0 or more"),
+        (["--max-runs=-1"], "--max-runs must be 0 or more, not -1"),
+        (["--max-queue=-1"], "--max-queue must be 0 or more, not -1"),
         (["--keep-runs", "nan"], "--keep-runs must be 0 or more, not nan"),
         (["--grace", "soon"], "--grace"),
         (["--provider-tools", "web_search,telepathy"], "web_search, web_fetch, code_execution: not 'telepathy'"),

@@ -24,6 +24,7 @@ ORDER = [
         "store",
         "cassettes",
         "replay",
+        "places",
         "live",
     ),
     *("runs", "server", "testing", "__main__"),

@@ -28,7 +28,7 @@ from .bodies import AG_UI_REQUEST, AI_SDK_REQUEST, CHAT_REQUEST, DECISIONS, TURN
 from .frontend import FrontEnd, event_of, need_text, read_cursor, run_id
 from .guard import FORM, OWNER
 from .routes import LAST_EVENT_ID, Parameter, Route
-from .stream import EventStream
+from .stream import EventStream, joined
 
 MOST = 50  # runs in one stream
 _AFTER = Parameter("after", "The same, where no header can be sent.")
@@ -162,7 +162,8 @@ class Chat:
         entries: Sequence[tuple[int, events.Event]] = ()
         async with aclosing(self._runs.follow(run, after or 0)) as batches:
             async for entries in batches:
-                yield b"".join([encoder.encode(number, event) for number, event in entries])
+                for data in joined(encoder.encode(number, event) for number, event in entries):
+                    yield data
         if not entries and after is None:
             yield encoder.encode(1, _last_event(run, messages))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import aclosing
 from typing import Any, ClassVar, TypeVar
 
@@ -13,6 +13,7 @@ from aiohttp import web
 from .. import errors
 from ..config import Config
 from ..conversations import Approval, Caller, Decision, Run
+from ..eventlog import Entry
 from ..events import Outcome
 from ..messages import Message, is_answerable
 from ..runs import Runs
@@ -21,7 +22,7 @@ from .bodies import LONG, read_body
 from .guard import OWNER, REQUEST_ID, error_response
 from .images import check_read_images
 from .routes import Route
-from .stream import EventStream
+from .stream import EventStream, joined
 
 T = TypeVar("T")
 
@@ -139,13 +140,7 @@ class FrontEnd:
             aclosing(self._runs.follow(run)) as batches,
         ):
             async for entries in batches:
-                frames = []
-                for number, event in entries:
-                    if number > after:
-                        frames.append(encoder.encode(number, event, skip * (number == after + 1)))
-                    else:
-                        encoder.tell(event)
-                if data := b"".join(frames):
+                for data in joined(_frames(encoder, entries, after, skip)):
                     await stream.write(data)
         return stream.response
 
@@ -158,6 +153,15 @@ class FrontEnd:
         older = [run for run in await store.unfinished(owner, thread_id) if run.id != newest.id]
         *_, receipt = await asyncio.gather(*map(self._runs.stop, [*older, newest]))
         return web.json_response(receipt)
+
+
+def _frames(encoder: Encoder, entries: Sequence[Entry], after: int, skip: int) -> Iterator[bytes]:
+    """Yield what is behind a place; what is before it only tells the encoder where it is."""
+    for number, event in entries:
+        if number > after:
+            yield encoder.encode(number, event, skip * (number == after + 1))
+        else:
+            encoder.tell(event)
 
 
 def run_id(request: web.Request) -> str:

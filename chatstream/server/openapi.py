@@ -40,6 +40,8 @@ _HEADERS = {
     "X-Run-Id": "The id of the run, by which it is followed and stopped.",
     "Chatstream-Heartbeat": "Seconds of silence after which a comment follows.",
 }
+_BUSY = "As many runs go and wait as the server takes at once, or it is stopping. Nothing was begun: ask again."
+_RETRY = {"Retry-After": {"description": "Seconds after which to ask again.", "schema": {"type": "integer"}}}
 _VARIABLE = re.compile(r"\{(\w+)(?::[^{}]*)?\}")
 
 
@@ -122,6 +124,8 @@ def _responses(route: Route) -> dict[str, Any]:
         responses["202"] = {"description": "It has begun, and goes on by itself.", "content": accepted}
     if "empty" in (route.answer, *route.also):
         responses["204"] = {"description": "There is nothing to tell."}
+    if route.bodies and ("stream" in kinds or route.returns == answers.DECIDED):
+        responses["503"] = {"description": _BUSY, "headers": _RETRY, "content": _errors(route)}
     return responses | {"default": {"description": "What went wrong.", "content": _errors(route)}}
 
 

@@ -5,10 +5,12 @@
     stops     a stop closes the provider's socket at once, whatever the run was doing
     viewers   everybody sees every event once; what is asked many times is done once
     resets    clients that tear their connections leave nothing behind
+    slow      viewers that read 1 kB/s hold little, are dropped, and come back to the rest
     shutdown  SIGTERM lets answers finish, interrupts the rest, and ends in time
 
-`scripts/prove [PROOF] [--count N]` runs them with figures, the suite runs small counts of the same code. What
-must hold is asserted; what a noisy machine can break is a figure with its goal beside it. Linux only (reads /proc).
+`scripts/prove [PROOF] [--count N]` runs them with figures, the suite runs small counts of the same code, but for
+`slow`, whose time is told by the clock (tests/server/test_slow.py scales it down). What must hold is asserted; what a
+noisy machine can break is a figure with its goal beside it. Linux only (reads /proc).
 """
 
 from __future__ import annotations
@@ -32,6 +34,7 @@ COUNTS = {
     "stops": ("runs of each phase and API", 100),
     "viewers": ("rounds", 10),
     "resets": ("connections", 5000),
+    "slow": ("viewers", 50),
     "shutdown": ("open streams", 200),
 }
 

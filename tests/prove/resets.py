@@ -1,9 +1,9 @@
 """R41: clients that connect and tear the connection leave nothing behind in the server.
 
 They do it while they send their request, as soon as it is sent, in the middle of an answer that they asked for, that
-they follow, or that they have too little room for. Afterwards tasks, file descriptors, threads and live runs are those
-that there were before, and so is the memory, but for a few MB. Meanwhile the garbage collector is off, which in a busy
-server comes late: nothing may wait for it.
+they follow, or that they have too little room for, some while they wait for a place (`--max-runs`). Afterwards tasks,
+file descriptors, threads, live runs and free places are those that there were before, and so is the memory, but for a
+few MB. Meanwhile the garbage collector is off, which in a busy server comes late: nothing may wait for it.
 """
 
 from __future__ import annotations
@@ -63,6 +63,8 @@ async def prove(report: Report, folder: Path, count: int) -> None:
     """Tear `count` connections, after a fifth as many to warm up."""
     # What nobody watches ends soon, so that its end is seen here.
     options = ("--model", "openai-chat:fake", "--linger", "0.2", "--orphan-after", "0.2", "--max-turns", "3")
+    # Fewer than there are at times, so that some leave while they wait for their turn.
+    options += ("--max-runs", str(AT_ONCE), "--max-queue", "1000")
     # Of several arenas glibc keeps the free memory at the top: which thread happened to work last would be the figure.
     arenas = {"MALLOC_ARENA_MAX": "1"}
     async with (
@@ -78,13 +80,14 @@ async def prove(report: Report, folder: Path, count: int) -> None:
         proof.torn.clear()
         await proof.tear(count)
         after = await proof.rest(before)
+        await proof.fill()
         assert after.left < 20 * count, f"{after.left} objects were left in circles"
         assert "Traceback" not in program.log.read_text(), program.log.read_text()[-3000:]
     report.say(f"{count:,} connections torn: " + ", ".join(f"{times:,} {kind}" for kind, times in proof.torn.items()))
     report.say(
         f"tasks, file descriptors and threads: {before.tasks}, {before.descriptors}, {before.threads} before, and"
     )
-    report.say(f"  {after.tasks}, {after.descriptors}, {after.threads} afterwards; no run goes on")
+    report.say(f"  {after.tasks}, {after.descriptors}, {after.threads} afterwards; no run goes on, all places are free")
     report.say(f"Python objects: {before.objects:,} before, {after.objects:,} afterwards; with no garbage collector")
     report.say(f"  {after.left / count:.1f} of each connection would wait for it")
     report.goal("memory grew", after.megabytes - before.megabytes, GOAL, "MB")
@@ -142,6 +145,14 @@ class _Proof:
             assert found.tasks <= like.tasks and found.threads <= like.threads, f"{like} before, {found} afterwards"
         return found
 
+    async def fill(self) -> None:
+        """Take all places at once: none is held by a run that is over, or nobody's."""
+        async with Client(self.program.url) as client:
+            told = await asyncio.gather(
+                *(client.answer({"messages": [{"role": "user", "content": "Speak."}]}) for _ in range(AT_ONCE))
+            )
+        assert not any(value["type"] == "notice" for values in told for value in values), "a place is still taken"
+
     async def _look(self) -> Json:
         async with Client(self.program.url) as client:
             told = await client.answer({"messages": [{"role": "user", "content": "look"}], "tools": ["look"]})
@@ -173,10 +184,12 @@ class _Proof:
     followed = ""
 
     async def _as_a_follower(self) -> None:
-        await self._send(_get(f"/api/runs/{self.followed or self.big}/events?after=2"), self.random.randrange(1, 4000))
+        await self._send(
+            request_of(f"/api/runs/{self.followed or self.big}/events?after=2"), self.random.randrange(1, 4000)
+        )
 
     async def _as_a_slow_reader(self) -> None:
-        await self._send(_get(f"/api/runs/{self.big}/events"), 1, is_slow=True)
+        await self._send(request_of(f"/api/runs/{self.big}/events"), 1, is_slow=True)
 
     async def _send(self, request: bytes, least: int, *, is_slow: bool = False) -> str:
         """Send a request, read so many bytes, and tear the connection; returns the run's id where it came."""
@@ -205,5 +218,6 @@ def _post(body: Json) -> bytes:
     return f"POST /api/chat HTTP/1.1\r\n{HEAD}{kind}\r\n".encode() + data
 
 
-def _get(path: str) -> bytes:
+def request_of(path: str) -> bytes:
+    """Return the request for what is there."""
     return f"GET {path} HTTP/1.1\r\n{HEAD}\r\n".encode()
