@@ -21,7 +21,7 @@ import os
 import statistics
 import sys
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from uuid import uuid4
@@ -72,10 +72,11 @@ async def provider(api: str, pause: float) -> AsyncIterator[int]:
 
 
 @asynccontextmanager
-async def chatstream(api: str, upstream: int, data: str) -> AsyncIterator[tuple[int, int]]:
-    """Start the server on the folder `data`; yields its process id and port."""
+async def chatstream(api: str, upstream: int, data: str, under: Sequence[str] = ()) -> AsyncIterator[tuple[int, int]]:
+    """Start the server on the folder `data`, `under` a command if one is given; yields its process id and port."""
     _, key, base, path = APIS[api]
     process = await asyncio.create_subprocess_exec(
+        *under,
         *(sys.executable, "-m", "chatstream", "--port", "0", "--model", api, "--log-level", "warning", "--data", data),
         env=os.environ | {key: "none", base: f"http://127.0.0.1:{upstream}{path}"},
         stdout=asyncio.subprocess.PIPE,
