@@ -5,8 +5,8 @@
          +----------------------------------------------------------------------+
 
 `run` is the loop as a library. The server hands a `Loop` a function of its own that takes the events, a batch for each
-read of the provider's socket, and may `stop` it in whatever it does: asking, reading, running tools, waiting to try
-again. Every ending is an event: `RunFinished`, or `RunFailed` for an exception.
+read of the provider's socket and in its very callback, and may `stop` it in whatever it does: asking, reading, running
+tools, waiting to try again. Every ending is an event: `RunFinished`, or `RunFailed` for an exception.
 """
 
 from __future__ import annotations
@@ -16,16 +16,15 @@ import logging
 import random
 import secrets
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import orjson
 
 from . import errors, events
-from .calls import Answer, Calls, Emit
-from .deltas import FinishReason, Usage
+from .calls import Answer, Calls
+from .deltas import Delta, FinishReason, Usage
 from .events import Event, Outcome
 from .messages import INTERRUPTED, Message, ToolCall, UsedIds, length, trimmed, user, without_origin
 from .providers import Effort, Limits, ModelRequest, Provider, get_provider
@@ -33,6 +32,9 @@ from .tools import Tool, Toolbox
 from .turn import Turn
 
 log = logging.getLogger("chatstream.agent")
+
+# Takes events at once; what it returns, if anything, is to be waited for before there are more: until they are kept.
+Emit = Callable[[Sequence[Event]], Awaitable[None] | None]
 
 GIVEN_UP = "This call was given up: the answer that asked for it broke off."
 # What a call is answered that a stop cut short, by the outcome of its run.
@@ -145,24 +147,39 @@ class _EmitError(Exception):
         self.reason = reason
 
 
+class _Emitted:
+    """Waits as `emit` asked, and carries what that raised in the same way."""
+
+    def __init__(self, kept: asyncio.Future[None]) -> None:
+        self._kept = kept
+
+    def __await__(self) -> Generator[Any, None, None]:
+        try:
+            yield from self._kept
+        except Exception as error:
+            raise _EmitError(error) from error
+
+
 class _Watch:
-    """Takes the time of a run, or of what the model says in one turn."""
+    """Takes the time of a run, or of what the model says in one turn; `first` is when it said its first word."""
+
+    __slots__ = ("_began", "_clock", "first")
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._began = clock()
-        self._first: float | None = None
+        self.first: float | None = None
 
     def hear(self) -> None:
         """Note that the model says something."""
-        if self._first is None:
-            self._first = self._clock()
+        if self.first is None:
+            self.first = self._clock()
 
     def read(self, generation_ms: int | None = None) -> events.Timing:
         """Return the times up to now; `generation_ms` is how long it spoke, where that is not since its first word."""
         now = self._clock()
-        first = None if self._first is None else _ms(self._first - self._began)
-        spoken = _ms(now - (now if self._first is None else self._first))
+        first = None if self.first is None else _ms(self.first - self._began)
+        spoken = _ms(now - (now if self.first is None else self.first))
         return events.Timing(first, _ms(now - self._began), spoken if generation_ms is None else generation_ms)
 
 
@@ -176,6 +193,36 @@ class Loop:
     `started` is its first event, which says who it is. `upstream_closed` is the seconds from the stop until the request
     to the provider was closed, None where none was open.
     """
+
+    __slots__ = (
+        "_clock",
+        "_emit",
+        "_ending",
+        "_generation_ms",
+        "_is_plain",
+        "_is_sent",
+        "_next_part",
+        "_origin",
+        "_request",
+        "_sent",
+        "_stopped_at",
+        "_tools",
+        "_turn",
+        "_turn_timing",
+        "_turn_watch",
+        "_used_ids",
+        "_watch",
+        "_work",
+        "added",
+        "answers",
+        "history",
+        "provider",
+        "settings",
+        "started",
+        "toolbox",
+        "upstream_closed",
+        "usage",
+    )
 
     def __init__(
         self,
@@ -266,7 +313,8 @@ class Loop:
         if not batch:
             return
         try:
-            await self._emit(batch)
+            if (kept := self._emit(batch)) is not None:
+                await kept
         except Exception as error:
             raise _EmitError(error) from error
 
@@ -415,19 +463,28 @@ class Loop:
         request = replace(self._request, messages=tuple(self._sent))
         self._is_sent = True
         try:
-            async with aclosing(self.provider.stream(request)) as batches:
-                async for batch in batches:
-                    if said := self._turn.feed(batch):
-                        self._turn_watch.hear()
-                        self._watch.hear()
-                        await self.emit(said)
-                        self._tools.start_early(said)
+            await self.provider.push(request, self._hear)
         except Exception:
             self._is_sent = self._turn.visible
             raise
         finally:
             if self._ending is not None:
                 self.upstream_closed = time.monotonic() - self._stopped_at
+
+    def _hear(self, batch: list[Delta]) -> Awaitable[None] | None:
+        """Tell what the model says; returns what it has to wait for before it says more."""
+        if self._ending is not None or not (said := self._turn.feed(batch)):
+            return None
+        if self._turn_watch.first is None:
+            self._turn_watch.hear()
+            self._watch.hear()
+        try:
+            kept = self._emit(said)
+        except Exception as error:
+            raise _EmitError(error) from error
+        if len(said) > 1 or type(said[0]) is not events.TextDelta:
+            self._tools.start_early(said)
+        return None if kept is None else _Emitted(asyncio.ensure_future(kept))
 
     async def _close(self, turn: Turn) -> None:
         """End the turn, and add what it said and what its tools answered to the history."""

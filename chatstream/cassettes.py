@@ -24,9 +24,8 @@ import logging
 import os
 import tempfile
 import time
-from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import aclosing
 from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -37,11 +36,10 @@ import orjson
 from . import __version__, errors, events
 from .agent import Settings
 from .calls import Answer
-from .deltas import Delta
 from .events import Event, Outcome, event_from_json, event_to_json
 from .messages import Message, ToolCall, ToolResult, message_to_json, messages_from_json
 from .providers import ModelInfo, ModelRequest, Provider
-from .providers.base import Told
+from .providers.base import Take, Told
 from .tools import Toolbox
 
 log = logging.getLogger("chatstream.cassettes")
@@ -246,12 +244,10 @@ class _Listening(Provider):
     def info(self, model: str) -> ModelInfo:
         return self._provider.info(model)
 
-    async def stream(self, request: ModelRequest) -> AsyncGenerator[list[Delta]]:
+    async def push(self, request: ModelRequest, take: Take) -> None:
         self._tape.attempt()
         try:
-            async with aclosing(self._provider.stream(replace(request, tap=self._tape))) as batches:
-                async for batch in batches:
-                    yield batch
+            await self._provider.push(replace(request, tap=self._tape), take)
         except errors.ProviderError as error:
             self._tape.failed(error)
             raise

@@ -1,14 +1,20 @@
 """One run of this process while it lasts: its loop, the newest of its events, and who watches.
 
-The loop speaks into the log, and viewers are shown what the log has kept. They wait for nobody but themselves: one that
-is slow reads the log, and the run does not notice.
+The loop speaks into the log, and viewers are shown what the log has kept, in the callback that says so:
+
+    a read of the provider's socket -> deltas -> events -> the log --a tick--> kept -> each viewer's write
+
+No task is switched on this way. Viewers wait for nobody but themselves: one that is slow reads the log when it goes on.
+Only while all of them are slow, and at most until they are dropped, is the model read no faster than they read.
+
+What a run holds, beside its own text: TAIL events at most twice, and AHEAD batches that the log has not kept yet.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -25,11 +31,17 @@ from .tools import Toolbox
 
 log = logging.getLogger("chatstream.runs")
 
-_TAIL = 512  # events that are kept at hand for viewers; one that is further behind reads the log
+TAIL = 32  # events that are kept at hand for viewers; one that is further behind reads the log
+AT_ONCE = 200  # events that are read of the log for a viewer, which holds them for as long as it is slow
+AHEAD = 8  # batches of what the model says that may wait for the log before its socket is read on
 _FIRST = 5.0  # seconds at least for the first viewer of a run to come
 
 # What is stored with the run, beside its messages.
 Kept = events.ApprovalRequested | events.ToolFinished | events.Notice
+# Is handed entries; where it returns something, that is to be waited for before it is handed more.
+Show = Callable[[Sequence[Entry]], Awaitable[None] | None]
+# Is done when a viewer is no longer shown what comes, with the number that it has and what to wait for.
+_Halted = asyncio.Future[tuple[int, Awaitable[None] | None]]
 # Is told how the run ended, and whether anybody watched.
 End = Callable[[Run, Event, Sequence[Kept], Sequence[Message], bool], Awaitable[None]]
 
@@ -46,6 +58,30 @@ class Plan:
 
 class LiveRun:
     """A run of this process while it lasts: its loop, the newest of its events, and who watches."""
+
+    __slots__ = (
+        "_ahead",
+        "_end",
+        "_failure",
+        "_is_over",
+        "_log",
+        "_next",
+        "_note",
+        "_orphaning",
+        "_ready",
+        "_room",
+        "_shown",
+        "_slow",
+        "_tail",
+        "_told",
+        "_unwatched",
+        "_viewers",
+        "_was_watched",
+        "_watched_until",
+        "loop",
+        "run",
+        "task",
+    )
 
     def __init__(
         self,
@@ -67,13 +103,17 @@ class LiveRun:
         self._unwatched = unwatched
         self._note = note  # is told every batch, with the number of its first event
         self._next = 1  # the number of the next event
-        self._tail: list[Entry] = []
+        self._tail: list[Event] = []  # up to the one that was shown last
         self._shown = 0  # the number of the last event that viewers may have
         self._told: list[Kept] = []
         self._viewers = 0
         self._was_watched = False
         self._watched_until = 0.0  # through another process, by the loop's clock
-        self._waiting: set[asyncio.Future[None]] = set()
+        self._slow = 0  # viewers that are waited for
+        self._ready: dict[_Halted, Show] = {}  # viewers that have all there is
+        self._ahead = 0  # batches that the log has not kept yet
+        self._failure: Exception | None = None  # why it did not keep one
+        self._room: set[asyncio.Future[None]] = set()  # who waits for the log, or for viewers
         self._is_over = False
         self._orphaning: asyncio.TimerHandle | None = None
         self.task = asyncio.create_task(self._work(), name=run.id)
@@ -93,29 +133,44 @@ class LiveRun:
         self._watched_until = asyncio.get_running_loop().time() + seconds
         self._was_watched = True
 
-    async def follow(self, after: int) -> AsyncGenerator[Sequence[Entry]]:
+    async def tell(self, after: int, show: Show) -> None:
+        """Hand `show` the entries behind number `after`, to the last; raises what it raises."""
         self._watch(1)
         try:
             while True:
-                first = self._tail[0][0] if self._tail else self._shown + 1
-                if after + 1 < first:
-                    entries: Sequence[Entry] = await self._log.read(self.run.id, after)
+                missed = self._shown - after
+                if missed > len(self._tail):
+                    entries: Sequence[Entry] = await self._log.read(self.run.id, after, AT_ONCE)
                 else:
-                    entries = self._tail[after + 1 - first :]
+                    entries = list(enumerate(self._tail[-missed:], after + 1)) if missed > 0 else []
                 if entries:
-                    yield entries
                     after = entries[-1][0]
+                    wait = show(entries)
                 elif self._is_over:
                     return
                 else:
-                    waiting = asyncio.get_running_loop().create_future()
-                    self._waiting.add(waiting)
-                    try:
-                        await waiting
-                    finally:
-                        self._waiting.discard(waiting)
+                    after, wait = await self._show_what_comes(show)
+                if wait is not None:
+                    await self._wait_for(wait)
         finally:
             self._watch(-1)
+
+    async def _show_what_comes(self, show: Show) -> tuple[int, Awaitable[None] | None]:
+        """Have entries shown in the callback that brings them, until the viewer is to be waited for, or all is over."""
+        halted: _Halted = asyncio.get_running_loop().create_future()
+        self._ready[halted] = show
+        try:
+            return await halted
+        finally:
+            self._ready.pop(halted, None)
+
+    async def _wait_for(self, viewer: Awaitable[None]) -> None:
+        self._slow += 1
+        try:
+            await viewer
+        finally:
+            self._slow -= 1
+            self._make_room()
 
     async def _work(self) -> None:
         try:
@@ -130,7 +185,8 @@ class LiveRun:
             self._is_over = True
             if self._orphaning is not None:
                 self._orphaning.cancel()
-            self._wake()
+            for halted in list(self._ready):
+                self._halt(halted, None)
 
     def _give_up(self, code: str, told: str) -> None:
         """Show an end that the log does not have: nothing more of this run can be kept."""
@@ -139,44 +195,96 @@ class LiveRun:
             self._note(self._next, [last])
         self._publish(self._shown + 1, [last])
 
-    async def _emit(self, batch: Sequence[Event]) -> None:
-        """Keep a batch, and show it once it is kept."""
+    def _emit(self, batch: Sequence[Event]) -> Awaitable[None] | None:
+        """Have a batch kept, and shown once it is kept; returns what the run has to wait for."""
+        if self._failure is not None:
+            raise self._failure
         first = self._next
         self._next += len(batch)
         if self._note is not None:
             self._note(first, batch)
-        kept = self._log.append(self.run.id, first, batch)
-        if is_last(batch[-1]):
-            await kept
-            await self._end(self.run, batch[-1], self._told, self.loop.history, self.is_watched)
-            self._publish(first, batch)
-            return
+        last = batch[-1]
+        is_said = type(last) is events.TextDelta  # nearly all are
+        if not is_said and is_last(last):
+            return self._emit_last(first, batch)
+        self._ahead += 1
+        self._log.keep(self.run.id, first, batch, partial(self._kept, first, batch))
+        if is_said:
+            return None if self._has_room() else self._until(self._has_room)
         self._told += [event for event in batch if isinstance(event, Kept)]
-        # Shown by the log and not from here: whoever waits here may be stopped meanwhile.
-        kept.add_done_callback(partial(self._kept, first, batch))
-        await asyncio.shield(kept)
+        # What a tool does is done: nobody may learn of it by its effects alone.
+        is_met = self._is_all_kept if any(isinstance(event, events.ToolStarted) for event in batch) else self._has_room
+        return None if is_met() else self._until(is_met)
 
-    def _kept(self, first: int, batch: Sequence[Event], kept: asyncio.Future[None]) -> None:
-        # What is behind a batch that could not be kept is never shown, as the log will never tell it again.
-        if not kept.cancelled() and kept.exception() is None and first == self._shown + 1:
-            self._publish(first, batch)
+    async def _emit_last(self, first: int, batch: Sequence[Event]) -> None:
+        await self._log.append(self.run.id, first, batch)
+        await self._end(self.run, batch[-1], self._told, self.loop.history, self.is_watched)
+        self._publish(first, batch)
 
-    def _publish(self, first: int, batch: Sequence[Event]) -> None:
-        self._tail += enumerate(batch, first)
-        self._shown = self._tail[-1][0]
-        if len(self._tail) > 2 * _TAIL:
-            del self._tail[:-_TAIL]
-        self._wake()
+    def _has_room(self) -> bool:
+        return self._ahead < AHEAD and not 0 < self._viewers == self._slow
 
-    def _wake(self) -> None:
-        for waiting in self._waiting:
+    def _is_all_kept(self) -> bool:
+        return not self._ahead
+
+    async def _until(self, is_met: Callable[[], bool]) -> None:
+        while self._failure is None and not is_met():
+            waiting = asyncio.get_running_loop().create_future()
+            self._room.add(waiting)
+            try:
+                await waiting
+            finally:
+                self._room.discard(waiting)
+        if self._failure is not None:
+            raise self._failure
+
+    def _make_room(self) -> None:
+        for waiting in self._room:
             if not waiting.done():
                 waiting.set_result(None)
-        self._waiting.clear()
+
+    def _kept(self, first: int, batch: Sequence[Event], error: Exception | None) -> None:
+        self._ahead -= 1
+        if error is not None and self._failure is None:
+            self._failure = error
+            self.loop.stop(Outcome.INTERRUPTED)
+        # What is behind a batch that could not be kept is never shown, as the log will never tell it again.
+        if self._failure is None and first == self._shown + 1:
+            self._publish(first, batch)
+        if self._room:
+            self._make_room()
+
+    def _publish(self, first: int, batch: Sequence[Event]) -> None:
+        entries = list(enumerate(batch, first))
+        self._tail += batch
+        self._shown = entries[-1][0]
+        if len(self._tail) > 2 * TAIL:
+            del self._tail[:-TAIL]
+        waits: list[tuple[_Halted, Awaitable[None] | Exception]] = []
+        for halted, show in self._ready.items():
+            try:
+                wait = show(entries)
+            except Exception as error:  # of this viewer, who is told it where it waits
+                waits.append((halted, error))
+            else:
+                if wait is not None:
+                    waits.append((halted, wait))
+        for halted, why in waits:
+            self._halt(halted, why)
+
+    def _halt(self, halted: _Halted, why: Awaitable[None] | Exception | None) -> None:
+        del self._ready[halted]
+        if halted.done():
+            return
+        if isinstance(why, Exception):
+            halted.set_exception(why)
+        else:
+            halted.set_result((self._shown, why))
 
     def _watch(self, change: int) -> None:
         """Count a viewer in or out; without any the run goes on for a while, and no longer."""
         self._viewers += change
+        self._make_room()
         self._was_watched |= change > 0
         if self._orphaning is not None:
             self._orphaning.cancel()
@@ -198,4 +306,4 @@ def started(run: Run) -> events.RunStarted:
 
 
 def is_last(event: Event) -> bool:
-    return isinstance(event, events.RunFinished | events.RunFailed)
+    return isinstance(event, (events.RunFinished, events.RunFailed))

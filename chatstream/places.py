@@ -13,13 +13,12 @@ it, and so does the time without a viewer.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from contextlib import aclosing
+from collections.abc import Awaitable, Callable, Sequence
 
 from . import errors, events
-from .deltas import Delta
 from .events import Event
 from .providers import ModelRequest, Provider
+from .providers.base import Take
 
 PATIENCE = 60.0  # seconds that a run waits for its place
 
@@ -59,7 +58,7 @@ class Queued(Provider):
         self._places = places
         self._has_place = False
 
-    async def stream(self, request: ModelRequest) -> AsyncGenerator[list[Delta]]:
+    async def push(self, request: ModelRequest, take: Take) -> None:
         if not self._has_place:
             try:
                 await self._places.enter(self.tell)
@@ -67,9 +66,7 @@ class Queued(Provider):
                 # A request that is cancelled counts as one that the provider had, and read: this one was not sent.
                 raise errors.Busy("This answer was stopped while it waited for its turn.") from stopped
             self._has_place = True
-        async with aclosing(self._provider.stream(request)) as batches:
-            async for batch in batches:
-                yield batch
+        await self._provider.push(request, take)
 
     def leave(self, *ended: object) -> None:
         """Give the place to the next: the run is over."""

@@ -278,9 +278,6 @@ async def verify(path: str | Path) -> None:
     cassette = read_cassette(path)
     said: list[Event] = []
 
-    async def emit(batch: Sequence[Event]) -> None:
-        said.extend(batch)
-
     def leave() -> None:
         loop.stop(cassette.outcome if cassette.outcome in CUT_SHORT else Outcome.STOPPED)
 
@@ -291,7 +288,7 @@ async def verify(path: str | Path) -> None:
         cassette.messages,
         ReplayedTools(cassette, math.inf, leave),
         replace(cassette.settings, retry=Retry(sleep=provider.before_retry)),
-        emit,
+        said.extend,
         _of(cassette.events, events.RunStarted)[0],
         cassette.answers,
     )

@@ -15,8 +15,8 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import AsyncGenerator, Coroutine, Sequence
-from contextlib import aclosing, suppress
+from collections.abc import Coroutine, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -32,7 +32,7 @@ from .database import Database
 from .eventlog import Entry, EventLog, MemoryLog, SqliteLog
 from .eventlog import sqlite as sqlite_log
 from .events import Event, Outcome
-from .live import Kept, LiveRun, Plan, is_last, started
+from .live import AT_ONCE, Kept, LiveRun, Plan, Show, is_last, started
 from .messages import Image, Message, ToolCall, length, message_to_json, messages_from_json
 from .places import Places, Queued
 from .providers import Limits, Models, Provider
@@ -51,7 +51,6 @@ _LISTEN = 0.2  # seconds between two looks at what other processes want
 _TELL = 2.0  # seconds after which a viewer tells the process that writes a run again that it watches
 _PATIENCE = 10.0  # seconds for another process to stop a run
 _CLOSE = 1.0  # seconds for runs to end when they are told to
-_AT_ONCE = 200  # events that are read for a viewer, which holds them for as long as it is slow
 # What of a request its run keeps, for the run that may follow it; `wire` is what a wire needs to tell it again.
 _KEPT = ("model", "maxOutputTokens", "temperature", "effort", "tools", "wire")
 
@@ -234,13 +233,10 @@ class Runs:
 
         No tool is run again. None where it is not known any more what that was.
         """
-        last: Event | None = None
-        async with aclosing(self.follow(broken)) as batches:
-            async for entries in batches:
-                last = entries[-1][1]
-        if last is None or not is_last(last):
+        said = await self.events(broken)
+        last = said[-1] if said else None
+        if not isinstance(last, events.RunFinished | events.RunFailed):
             return None
-        assert isinstance(last, events.RunFinished | events.RunFailed)
         history = [*messages_from_json(paused.request.get("messages", [])), *last.messages]
         body = paused.request | {"model": paused.model, "wire": wire}
         return await self.ask_once(paused.owner, body, history, run_id, caller)
@@ -325,20 +321,19 @@ class Runs:
 
     # --- watching and stopping ----------------------------------------------------------------------------------------
 
-    async def follow(self, run: Run, after: int = 0) -> AsyncGenerator[Sequence[Entry]]:
-        """Yield the events of a run behind number `after`, to its last. Close the iteration to leave."""
+    async def tell(self, run: Run, after: int, show: Show) -> None:
+        """Hand `show` the events of a run behind number `after`, to its last; cancel it to leave."""
         has_ended = bool(run.outcome)
         told = -math.inf
         while True:
             if live := self._live.get(run.id):
-                async for entries in live.follow(after):
-                    yield entries
-                return
+                return await live.tell(after, show)
             if not has_ended and (now := self.store.clock()) - told > _TELL:
                 told = now
                 await self.store.watch(run.id, now + 3 * _TELL)
-            if entries := await self._read(run.id, after, _AT_ONCE):
-                yield entries
+            if entries := await self._read(run.id, after, AT_ONCE):
+                if (wait := show(entries)) is not None:
+                    await wait
                 after = entries[-1][0]
                 if is_last(entries[-1][1]):
                     return
@@ -347,6 +342,12 @@ class Runs:
             else:
                 has_ended = bool((await self._now(run)).outcome)
                 await asyncio.sleep(0 if has_ended else _POLL)
+
+    async def events(self, run: Run) -> list[Event]:
+        """Return all events of a run once it has ended."""
+        said: list[Event] = []
+        await self.tell(run, 0, lambda entries: said.extend(event for _, event in entries))
+        return said
 
     async def knows(self, run: Run, number: int) -> bool:
         """Return whether the log has event `number` of a run: whether a viewer can go on behind it."""

@@ -94,10 +94,12 @@ class Rows:
 
     size = 0
 
-    def append(self, sql: str, row: Sequence[Any]) -> None:
-        self.size += len(row[-1])
+    def post(self, done: object, work: object, row: bytes = b"") -> None:
+        self.size += len(row)
 
-    def write(self, work: object) -> None: ...
+
+def kept(error: Exception | None) -> None:
+    """Take it that a batch is kept."""
 
 
 def events_of(api: str, deltas: int) -> list[bytes]:
@@ -113,7 +115,7 @@ async def pipeline(api: str, wire: str, pace: int, mark: Mark) -> None:
 
     def tell(batch: Sequence[Event]) -> None:
         nonlocal size, number
-        log.append("run_1", number, batch)
+        log.keep("run_1", number, batch, kept)
         size += len(b"".join([encoder.encode(each, event) for each, event in enumerate(batch, number)]))
         number += len(batch)
 
@@ -144,7 +146,7 @@ async def keep(mark: Mark) -> None:
     for number, event in enumerate([*BEGUN, *TEXTS], 1):
         if number in (WARM, WARM + COUNT):
             mark(rows.size)
-        log.append("run_1", number, [event])
+        log.keep("run_1", number, [event], kept)
 
 
 CASES: dict[str, Callable[[Mark], Coroutine[Any, Any, None]]] = {

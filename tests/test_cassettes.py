@@ -22,6 +22,7 @@ from chatstream.calls import Answer
 from chatstream.cassettes import read_cassette
 from chatstream.config import Config, read_replay
 from chatstream.errors import ConfigError
+from chatstream.eventlog import Entry
 from chatstream.events import Event, Outcome, RunFinished, TextDelta, ToolStarted
 from chatstream.messages import ToolCall, ToolResult
 from chatstream.providers.scripted import Scripted
@@ -288,10 +289,13 @@ async def ask(server: Server, run_id: str, seen: Callable[[Event], object] = lam
     """Ask in a conversation that the caller keeps, and return the events as a viewer has them."""
     asked = await server.runs.ask_once("local", {}, [user("Hi")], run_id)
     said = []
-    async for entries in server.runs.follow(asked):
+
+    def show(entries: Sequence[Entry]) -> None:
         for _, event in entries:
             said.append(event)
             seen(event)
+
+    await server.runs.tell(asked, 0, show)
     return said
 
 

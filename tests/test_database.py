@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from chatstream.database import FILE, Database, Schema
+from chatstream.database import FILE, TICK, Database, Schema
 from chatstream.errors import ConfigError, StorageError
 
 ROOT = Path(__file__).parents[1]
@@ -93,6 +93,21 @@ async def test_rows_alone_are_one_statement(database: Database) -> None:
     told.clear()
     await asyncio.gather(*(database.append(ROWS, (number,)) for number in range(1000)))
     assert [each.split()[0] for each in told] == ["INSERT"]
+
+
+async def test_while_much_comes_it_rests_between_two_transactions_and_loses_nothing(database: Database) -> None:
+    told: list[str] = []
+    await database.write(lambda connection: connection.set_trace_callback(told.append))
+    told.clear()
+    ends = asyncio.get_running_loop().time() + 0.5
+    count = 0
+    while asyncio.get_running_loop().time() < ends:
+        for _ in range(20):
+            database.append(ROWS, (count,))
+            count += 1
+        await asyncio.sleep(0)
+    assert await database.write(numbers) == list(range(count))
+    assert len(told) <= 0.5 / TICK * 1.5, "more transactions than ticks"
 
 
 async def test_writes_take_place_in_the_order_of_the_calls_awaited_or_not(database: Database) -> None:

@@ -245,6 +245,16 @@ async def test_another_process_can_follow(tmp_path: Path) -> None:
         assert seen == numbered(run)
 
 
+async def test_a_read_ends_behind_what_is_long_and_the_next_goes_on_there(tmp_path: Path) -> None:
+    run = [START, TurnStarted(0), PartStarted(0, "text"), *(TextDelta(0, letter * 50_000) for letter in "abcde"), END]
+    async with opened(tmp_path) as (log, _):
+        for number, event in numbered(run):
+            await log.append("run", number, [event])
+        assert len(await log.read("run")) == 5
+        assert await read_all(log, "run") == numbered(run)
+        assert await read_all(log, "run", 4, limit=2) == numbered(run)[4:]
+
+
 async def test_who_follows_misses_nothing_when_other_runs_are_deleted(tmp_path: Path) -> None:
     run = run_of(10)
     async with opened(tmp_path) as (log, _):

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from chatstream import Settings, Toolbox, errors, tool
 from chatstream.calls import Calls
 from chatstream.conversations import Run
-from chatstream.eventlog import MemoryLog
+from chatstream.eventlog import Entry, Kept, MemoryLog
 from chatstream.events import Event, RunFailed
 from chatstream.live import LiveRun, Plan
 from chatstream.messages import ToolCall, user
@@ -23,12 +23,11 @@ class Failing(MemoryLog):
         super().__init__()
         self._number = number
 
-    def append(self, run_id: str, first: int, batch: Sequence[Event]) -> asyncio.Future[None]:
+    def keep(self, run_id: str, first: int, batch: Sequence[Event], kept: Kept) -> None:
         if first <= self._number < first + len(batch):
-            failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            asyncio.get_running_loop().call_later(0.01, failed.set_exception, errors.StorageError("the disk is full"))
-            return failed
-        return super().append(run_id, first, batch)
+            asyncio.get_running_loop().call_later(0.01, kept, errors.StorageError("the disk is full"))
+        else:
+            super().keep(run_id, first, batch, kept)
 
 
 @tool
@@ -50,7 +49,8 @@ async def test_a_batch_that_is_not_kept_makes_no_hole_and_the_end_is_told() -> N
         plan = Plan(provider, provider.default_model, Toolbox([note]), Settings())
         async with asyncio.timeout(20):
             live = LiveRun(Run("run_1", "local"), plan, [user("Hi")], (), log, end, 60.0)
-            seen = [entry async for entries in live.follow(0) for entry in entries]
+            seen: list[Entry] = []
+            await live.tell(0, seen.extend)
         assert [entry[0] for entry in seen] == list(range(1, len(seen) + 1)) and len(seen) <= number
         assert isinstance(seen[-1][1], RunFailed) and seen[-1][1].usage.estimated
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from typing import Any
 
 import pytest
@@ -60,12 +60,12 @@ class Rig:
 
         return [look, add, sign]
 
-    async def emit(self, batch: Sequence[Event]) -> None:
+    def emit(self, batch: Sequence[Event]) -> Awaitable[None]:
         self.batches.append(batch)
         if len(self.batches) == self._stop_at:
             self.loop.stop(Outcome.STOPPED)
             self.begun.append("STOP")
-        await asyncio.sleep(0)
+        return asyncio.sleep(0)
 
     async def run(self, messages: Sequence[Message] = QUESTION, answers: Sequence[Answer] = ()) -> list[Event]:
         provider = Scripted([{"delay": 0, "chunk": 4} | turn for turn in SCRIPT])

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from .base import Entry, EventLog
+from .base import Entry, EventLog, Kept
 from .memory import MemoryLog
 from .sqlite import SqliteLog
 
-__all__ = ["Entry", "EventLog", "MemoryLog", "SqliteLog"]
+__all__ = ["Entry", "EventLog", "Kept", "MemoryLog", "SqliteLog"]

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from ..events import Event
 
 Entry = tuple[int, Event]
+# Is told that something was kept, or why it was not.
+Kept = Callable[[Exception | None], None]
 
 
 class EventLog(ABC):
@@ -24,12 +26,27 @@ class EventLog(ABC):
     async def aclose(self) -> None: ...
 
     @abstractmethod
-    def append(self, run_id: str, first: int, batch: Sequence[Event]) -> asyncio.Future[None]:
+    def keep(self, run_id: str, first: int, batch: Sequence[Event], kept: Kept) -> None:
         """Add a batch, one event at least, of which the first is number `first` of the run; 1 begins the run.
 
-        The order is that of the calls. The future is done once the batch is kept, whether anybody waits for it or not,
-        and raises StorageError where it could not be; nothing behind it is then ever read, so the run has to end.
+        The order is that of the calls. `kept` is called once the batch is kept, maybe before this returns, or with the
+        StorageError that says why it could not be: nothing behind it is then ever read, so the run has to end.
         """
+
+    def append(self, run_id: str, first: int, batch: Sequence[Event]) -> asyncio.Future[None]:
+        """Do as `keep`; the future is done once the batch is kept, and raises StorageError where it could not be."""
+        done = asyncio.get_running_loop().create_future()
+
+        def kept(error: Exception | None) -> None:
+            if done.done():
+                return
+            if error is None:
+                done.set_result(None)
+            else:
+                done.set_exception(error)
+
+        self.keep(run_id, first, batch, kept)
+        return done
 
     @abstractmethod
     async def read(self, run_id: str, after: int = 0, limit: int = 1000) -> list[Entry]:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterable, Sequence
 from itertools import islice
 
 from ..errors import NotFound
 from ..events import Event
-from .base import Entry, EventLog
+from .base import Entry, EventLog, Kept
 
 
 class MemoryLog(EventLog):
@@ -16,18 +15,17 @@ class MemoryLog(EventLog):
         self._runs: dict[str, list[Event]] = {}
 
     async def open(self) -> None:
-        self._kept = asyncio.get_running_loop().create_future()
-        self._kept.set_result(None)
+        pass
 
     async def aclose(self) -> None:
         self._runs.clear()
 
-    def append(self, run_id: str, first: int, batch: Sequence[Event]) -> asyncio.Future[None]:
+    def keep(self, run_id: str, first: int, batch: Sequence[Event], kept: Kept) -> None:
         if first == 1:
             self._runs[run_id] = []
         if run_id in self._runs:
             self._runs[run_id] += batch
-        return self._kept
+        kept(None)
 
     async def read(self, run_id: str, after: int = 0, limit: int = 1000) -> list[Entry]:
         if run_id not in self._runs:

@@ -7,18 +7,16 @@ did. Each row finds its run by the run's id, so that a run that is deleted canno
 
 from __future__ import annotations
 
-import asyncio
 import sqlite3
 from collections.abc import Iterable, Sequence
 from functools import partial
-from typing import Any
 
 import orjson
 
 from ..database import Database, Schema
 from ..errors import NotFound
 from ..events import Event, RunFailed, RunFinished, event_from_json, event_to_json
-from .base import Entry, EventLog
+from .base import Entry, EventLog, Kept
 
 # Row ids are never used twice, so that nothing new can stand behind a place that was read. The rows of a run are those
 # behind `start`, up to `stop` where it has ended. A deleted run has no id, and goes once its rows have gone.
@@ -38,13 +36,17 @@ _BEGIN = f"INSERT INTO logs (run_id, start) VALUES (?, {_NEWEST})"
 _END = f"UPDATE logs SET stop = {_NEWEST} WHERE run_id = ?"
 _APPEND = """
     INSERT INTO events (run, last, data)
-    SELECT logs.key, value->>1, value->>2 FROM json_each(?) CROSS JOIN logs ON run_id = value->>0
+    SELECT logs.key, value->>1, value->2 FROM json_each(?) CROSS JOIN logs ON run_id = value->>0
 """
 _FIND = f"SELECT logs.key, start, coalesce(stop, {_NEWEST}) FROM logs WHERE run_id = ?"
+_MUCH = 64 * 1024  # characters of rows that end a read: what a viewer holds is bounded, however long its rows are
 # One step for all rows: the interpreter's lock has to be won back after each.
-_READ = """
+_READ = f"""
     SELECT '[' || group_concat('[' || id || ',' || last || ',' || data || ']') || ']'
-    FROM (SELECT id, last, data FROM events WHERE id > ? AND id <= ? AND run = ? AND last > ? ORDER BY id LIMIT ?)
+    FROM (
+        SELECT id, last, data, sum(length(data)) OVER (ORDER BY id) - length(data) AS before
+        FROM (SELECT id, last, data FROM events WHERE id > ? AND id <= ? AND run = ? AND last > ? ORDER BY id LIMIT ?)
+    ) WHERE before < {_MUCH}
 """
 _SLICE = 20_000  # rows that a delete looks at in one transaction: others wait for it
 _PLACES = 1000
@@ -64,13 +66,13 @@ class SqliteLog(EventLog):
     async def aclose(self) -> None:
         self._places.clear()
 
-    def append(self, run_id: str, first: int, batch: Sequence[Event]) -> asyncio.Future[None]:
-        data = orjson.dumps([event_to_json(event) for event in batch]).decode()
-        row = (run_id, first + len(batch) - 1, data)
+    def keep(self, run_id: str, first: int, batch: Sequence[Event], kept: Kept) -> None:
+        row = orjson.dumps((run_id, first + len(batch) - 1, list(map(event_to_json, batch))))
         is_end = isinstance(batch[-1], (RunFinished, RunFailed))
         if first == 1 or is_end:
-            return self._database.write(partial(_append_edge, row, first == 1, is_end))
-        return self._database.append(_APPEND, row)
+            self._database.post(kept, partial(_append_edge, run_id, row, first == 1, is_end))
+        else:
+            self._database.post(kept, _APPEND, row)
 
     async def read(self, run_id: str, after: int = 0, limit: int = 1000) -> list[Entry]:
         place = self._places.pop((run_id, after), 0)
@@ -91,13 +93,13 @@ class SqliteLog(EventLog):
             pass
 
 
-def _append_edge(row: Sequence[Any], is_begin: bool, is_end: bool, connection: sqlite3.Connection) -> None:
+def _append_edge(run_id: str, row: bytes, is_begin: bool, is_end: bool, connection: sqlite3.Connection) -> None:
     """Add the first or the last batch of a run, and note where its rows begin or end."""
     if is_begin:
-        connection.execute(_BEGIN, (row[0],))
-    connection.execute(_APPEND, (orjson.dumps([row]).decode(),))
+        connection.execute(_BEGIN, (run_id,))
+    connection.execute(_APPEND, (f"[{row.decode()}]",))
     if is_end:
-        connection.execute(_END, (row[0],))
+        connection.execute(_END, (run_id,))
 
 
 def _read(run_id: str, after: int, limit: int, place: int, connection: sqlite3.Connection) -> tuple[list[Entry], int]:
@@ -114,7 +116,8 @@ def _read(run_id: str, after: int, limit: int, place: int, connection: sqlite3.C
         for number, event in enumerate(events, last - len(events) + 1)
         if number > after
     ]
-    place = stop if len(rows) < limit and len(told) <= limit else told[:limit][-1][0] - 1
+    is_all = len(rows) < limit and len(told) <= limit and len(text or "") < _MUCH
+    place = stop if is_all else told[:limit][-1][0] - 1
     # A number is missing where a commit failed; from there on none is the expected one.
     expected = enumerate(told[:limit], after + 1)
     return [(number, event_from_json(event)) for due, (_, number, event) in expected if number == due], place

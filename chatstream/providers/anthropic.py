@@ -236,6 +236,21 @@ class MessagesTranslator:
     are left out where the block is known, as the SDK does, and kept where it is not (see `anthropic_blocks.whole`).
     """
 
+    __slots__ = (
+        "_container",
+        "_has_finished",
+        "_id",
+        "_inputs",
+        "_names",
+        "_opaque",
+        "_open",
+        "_unsigned",
+        "_usage",
+        "batch",
+        "is_complete",
+        "told",
+    )
+
     def __init__(self, told: Told) -> None:
         self.told = told
         self.batch = Batch()

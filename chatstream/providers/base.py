@@ -1,7 +1,7 @@
 """What every provider is, and what the adapters over HTTP share.
 
     SDK      builds, signs and sends the request, and maps the status of its answer to an exception
-    here     bytes of the answer -> frames -> a `Translator`'s deltas, one batch for each read
+    reading  bytes of the answer -> frames -> a `Translator`'s deltas, one batch for each read
     adapter  messages -> its API's request; its API's events -> deltas
 
 An adapter never retries and keeps nothing between two requests: the agent sees every attempt.
@@ -14,22 +14,28 @@ import importlib
 import json
 import os
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar, Literal, Protocol, Self
 from urllib.parse import SplitResult, urlsplit
+from urllib.request import getproxies
 
 import orjson
 
 from .. import errors
-from ..deltas import Batch, Delta, FinishReason, OpaqueDelta, ReasoningDelta, TextDelta, ToolCallDelta
+from ..deltas import Delta, FinishReason, TextDelta
 from ..messages import Message, user
-from ..sse import Decoder, Frame
+from ..sse import Frame
 from ..tools import Tool
 from .failures import Told as Told
-from .limits import DEFAULT_LIMITS, Chunks, Watch
+from .limits import DEFAULT_LIMITS, Watch
 from .limits import Limits as Limits
+from .reading import Awaited, Reading, Source, pulled
+from .reading import Take as Take
+from .reading import Translator as Translator
+from .reading import translate as translate
 
 Effort = Literal["low", "medium", "high"]
 EFFORTS: tuple[Effort, ...] = ("low", "medium", "high")
@@ -86,7 +92,10 @@ class ModelInfo:
 
 
 class Provider(ABC):
-    """A source of models. `name` is the part before the colon in `provider:model`."""
+    """A source of models. `name` is the part before the colon in `provider:model`.
+
+    One defines `stream`, or `push` where what comes is handed on without a switch of tasks: each makes the other.
+    """
 
     name: str
     label: ClassVar[str]
@@ -118,14 +127,26 @@ class Provider(ABC):
     async def open(self) -> None:  # noqa: B027 (not every provider has something to load)
         """Load what the first request needs, so that it need not wait for it."""
 
-    @abstractmethod
-    def stream(self, request: ModelRequest) -> AsyncGenerator[list[Delta]]:
+    async def stream(self, request: ModelRequest) -> AsyncGenerator[list[Delta]]:
         """Yield the deltas of one response, a batch for each read; close the generator to end the request at once.
 
         A model that cannot call tools is sent none, whatever the request offers.
 
         Raises ProviderError. A response that ended properly has yielded a `Finish`.
         """
+        async with aclosing(pulled(partial(self.push, request))) as batches:
+            async for batch in batches:
+                yield batch
+
+    async def push(self, request: ModelRequest, take: Take) -> None:
+        """Hand `take` the batches of one response, and return when it is over; cancelling ends the request at once.
+
+        What `take` returns, if anything, is waited for before the next. Raises as `stream`, and what `take` raises.
+        """
+        async with aclosing(self.stream(request)) as batches:
+            async for batch in batches:
+                if (wait := take(batch)) is not None:
+                    await wait
 
     async def text(self, messages: str | Sequence[Message], *, model: str = "") -> AsyncIterator[str]:
         """Yield the text of one response, as it comes, and let go of all: the smallest use of a model."""
@@ -145,78 +166,6 @@ class Provider(ABC):
 
     async def __aexit__(self, *raised: object) -> None:
         await self.aclose()
-
-
-class Translator(Protocol):
-    """Turns the frames of one response into deltas.
-
-    `told` is who speaks, `batch` what was gathered of this read; `is_complete` says that the end was seen.
-    """
-
-    told: Told
-    batch: Batch
-    is_complete: bool
-
-    def feed(self, frames: list[Frame]) -> list[Delta]: ...
-
-
-async def translate(chunks: AsyncIterator[bytes], translator: Translator) -> AsyncGenerator[list[Delta]]:
-    """Yield a batch of deltas for each chunk that completes at least one of them.
-
-    Raises ProviderError for a response that ended before it was complete, whether the connection was lost or not.
-    """
-    decoder = Decoder()
-    watch = chunks.watch if isinstance(chunks, Chunks) else None
-    try:
-        async for chunk in chunks:
-            if frames := decoder.feed(chunk):
-                batch = _feed(translator, frames)
-                if watch is not None and (translator.is_complete or not watch.has_said):
-                    watch.note(has_said=any(map(_says_something, batch)), is_complete=translator.is_complete)
-                if batch:
-                    yield batch
-        if batch := _feed_rest(translator, decoder.close()):
-            yield batch
-    except errors.ProviderError as error:
-        # What one read brought before its error was said before it.
-        if batch := translator.batch.take():
-            yield batch
-        if not (translator.is_complete and isinstance(error, errors.ProviderTimeout)):
-            raise
-    except Exception:
-        if not translator.is_complete:
-            raise
-    if not translator.is_complete:
-        raise translator.told.lost("the stream ended before it said so")
-
-
-def _says_something(delta: Delta) -> bool:
-    """Return whether a delta is of the answer itself, and not about it."""
-    match delta:
-        case TextDelta():
-            return bool(delta.text)
-        case ReasoningDelta():
-            return bool(delta.text or delta.signature or delta.redacted)
-        case _:
-            return isinstance(delta, ToolCallDelta | OpaqueDelta)
-
-
-def _feed(translator: Translator, frames: list[Frame]) -> list[Delta]:
-    """Feed frames; a value of a type that no document promises, wherever it makes trouble, is the provider's error."""
-    try:
-        return translator.feed(frames)
-    except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
-        raise errors.ProviderMisread(
-            f"{translator.told.label} sent something that its API does not define.", detail=repr(error)
-        ) from error
-
-
-def _feed_rest(translator: Translator, frames: list[Frame]) -> list[Delta]:
-    """Feed the event that stood at the end without its blank line; where it is not whole, neither is the answer."""
-    try:
-        return _feed(translator, frames)
-    except errors.ProviderBroken as error:
-        raise translator.told.lost("the stream ended within an event") from error
 
 
 def read_json(frame: Frame, label: str) -> Any:
@@ -307,15 +256,18 @@ class SdkProvider(Provider):
 
     def _make_client(self) -> Any:
         httpx2 = importlib.import_module("httpx2")
-        # No limit on connections: the 1,001st stream would wait for one of the SDK's 1,000 (measured).
-        limits = httpx2.Limits(max_connections=0, keepalive_expiry=15.0)
+        if getproxies():
+            # No limit on connections: the 1,001st stream would wait for one of the SDK's 1,000 (measured).
+            http: dict[str, Any] = {"limits": httpx2.Limits(max_connections=None)}
+        else:
+            http = {"transport": importlib.import_module(f"{__package__}.transport").Transport()}
         # Without a key there is a base URL (see `reason`), whose server wants none; the SDK wants one all the same.
         no_key = "" if any(os.environ.get(name) for name in self.key_variables) else "none"
         options = {"api_key": self._api_key or no_key, "base_url": self.base_url}
         return getattr(self._module, self.client_class)(
             **{name: value for name, value in options.items() if value},
             max_retries=0,
-            http_client=self._module.DefaultAioHttpClient(limits=limits),
+            http_client=self._module.DefaultAsyncHttpxClient(**http),
         )
 
     def told(self, model: str) -> Told:
@@ -331,50 +283,46 @@ class SdkProvider(Provider):
     def translator(self, told: Told) -> Translator:
         """Return what reads the answer."""
 
-    async def stream(self, request: ModelRequest) -> AsyncGenerator[list[Delta]]:
+    async def push(self, request: ModelRequest, take: Take) -> None:
         await self.open()
+        httpx2 = importlib.import_module("httpx2")  # which the SDK has loaded
         told = self.told(request.model)
-        method, parameters = self.asking(request)
-        async with (
-            self.answer(method, parameters, told, request) as chunks,
-            aclosing(translate(chunks, self.translator(told))) as batches,
-        ):
-            async for batch in batches:
-                yield batch
-
-    @asynccontextmanager
-    async def answer(
-        self, method: Any, parameters: dict[str, Any], told: Told, request: ModelRequest
-    ) -> AsyncIterator[AsyncIterator[bytes]]:
-        """Send a request by the SDK's `method` and hand out the bytes of its answer; leaving closes the socket."""
-        # Both are loaded by the SDK, which raises what they raise.
-        aiohttp, httpx2 = importlib.import_module("aiohttp"), importlib.import_module("httpx2")
-        headers = {} if self._keep_alive else {"Connection": "close"}
-        # Connecting has aiohttp's own limit (`pool` counts the name's look-up in); a limit on reads would set a timer
-        # anew for each of them.
-        connect = request.limits.connect or None
-        timeout = httpx2.Timeout(None, connect=connect, pool=connect)
         watch = Watch(request.limits, told.label)
-        answered = False
-        if request.tap is not None:
-            body = parameters | parameters.get("extra_body", {})
-            request.tap.sent(told, {name: value for name, value in body.items() if name != "extra_body"})
+        reading = Reading(self.translator(told), take, watch, None if request.tap is None else request.tap.read)
+        source: Source | None = None
         try:
-            async with AsyncExitStack() as stack:
-                with watch:
-                    sent = method(**parameters, extra_headers=headers, timeout=timeout)
-                    http = (await stack.enter_async_context(sent)).http_response
-                    if (kind := _kind(http)) in ("application/json", "text/html"):
-                        raise _not_a_stream(told, kind, await http.aread())
-                answered = True
-                yield Chunks(_reads(http), watch, None if request.tap is None else request.tap.read)
+            source = await self._ask(request, told, watch)
+            try:
+                failure = await source.push(reading.feed, watch)
+            except errors.ProviderTimeout as struck:
+                failure = struck
+            reading.finish(failure)
         except self._module.APIStatusError as error:
             body = error.body if error.body is not None else error.message
             raise told.status_error(error.status_code, body, error.response.headers) from error
-        except (self._module.APIConnectionError, httpx2.TransportError, aiohttp.ClientError) as error:
-            raise _connection_error(told, error, answered, request.limits) from error
+        except (self._module.APIConnectionError, httpx2.TransportError) as error:
+            raise _connection_error(told, error, source is not None, request.limits) from error
         finally:
             watch.close()
+            if source is not None:
+                await source.aclose()
+
+    async def _ask(self, request: ModelRequest, told: Told, watch: Watch) -> Source:
+        """Send a request by the SDK, and return the body of its answer alone: all else would be held for its time."""
+        httpx2 = importlib.import_module("httpx2")
+        method, parameters = self.asking(request)
+        headers = {"Accept-Encoding": "identity"} | ({} if self._keep_alive else {"Connection": "close"})
+        timeout = httpx2.Timeout(None, connect=request.limits.connect or None)
+        if request.tap is not None:
+            sent = parameters | parameters.get("extra_body", {})
+            request.tap.sent(told, {name: value for name, value in sent.items() if name != "extra_body"})
+        with watch:
+            response = await method(**parameters, extra_headers=headers, timeout=timeout).__aenter__()
+            http = response.http_response
+            if (kind := _kind(http)) in ("application/json", "text/html"):
+                raise _not_a_stream(told, kind, await http.aread())
+        pushed: Source | None = http.extensions.get("body")
+        return Awaited(http) if pushed is None or http.headers.get("content-encoding") else pushed
 
     async def aclose(self) -> None:
         if self._client is not None and self._loop is asyncio.get_running_loop():
@@ -385,18 +333,6 @@ class SdkProvider(Provider):
 def _host(address: SplitResult) -> str:
     """Return the host and port without the name and password that may stand before them."""
     return address.netloc.rpartition("@")[2]
-
-
-def _reads(http: Any) -> Callable[[], Awaitable[bytes]]:
-    """Return what reads the bytes of an httpx2 response as they arrive, for a faster read side to take its place.
-
-    The SDK's transport keeps aiohttp's response, whose reader gives all that has come at once; through the layers above
-    it a read costs about 15 us more (measured). Where it is not found there, or the body is compressed, they are used.
-    """
-    answer: Any = getattr(getattr(http.stream, "_stream", None), "_aiohttp_response", None)
-    is_coded = answer is None or http.headers.get("content-encoding")
-    read: Callable[[], Awaitable[bytes]] = (http.aiter_bytes() if is_coded else answer.content.iter_any()).__anext__
-    return read
 
 
 def _connection_error(told: Told, error: Exception, answered: bool, limits: Limits) -> errors.ProviderError:

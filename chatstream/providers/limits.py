@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Literal
@@ -52,16 +51,33 @@ DEFAULT_LIMITS = Limits()
 class Watch:
     """Ends the wait for one answer when a limit is over: all that waits for the provider stands in `with watch:`.
 
-    A read sets no timer. The one there is looks at the clock when it fires, and sets itself anew. Like
-    `asyncio.timeout` it cancels the task that waits, and only a cancelling of its own becomes ProviderTimeout.
+    A read sets no timer, but `since` to the time of its loop. The timer there is looks at it when it fires, and sets
+    itself anew.
+    Like `asyncio.timeout` it cancels the task that waits, and only a cancelling of its own becomes ProviderTimeout.
     """
+
+    __slots__ = (
+        "_away",
+        "_began",
+        "_cancelling",
+        "_is_complete",
+        "_label",
+        "_left",
+        "_limits",
+        "_loop",
+        "_struck",
+        "_task",
+        "_timer",
+        "has_said",
+        "since",
+    )
 
     def __init__(self, limits: Limits, label: str) -> None:
         self._limits = limits
         self._label = label
         self._loop = asyncio.get_running_loop()
-        # A wait began `_since` and the last one ended `_left`; of what the reader spent elsewhere is `_away`.
-        self._began = self._since = self._left = self._loop.time()
+        # Nothing came, or nobody waited, `since`; the last wait ended `_left`; `_away` was spent elsewhere.
+        self._began = self.since = self._left = self._loop.time()
         self._away = 0.0
         self.has_said = self._is_complete = False
         self._task: asyncio.Task[object] | None = None
@@ -70,9 +86,9 @@ class Watch:
         self._struck: _Limit | None = None
 
     def __enter__(self) -> None:
-        self._since = self._loop.time()
+        self.since = self._loop.time()
         if not self.has_said:
-            self._away += self._since - self._left
+            self._away += self.since - self._left
         self._task = task = asyncio.current_task()
         assert task is not None
         self._cancelling = task.cancelling()
@@ -110,7 +126,7 @@ class Watch:
         if limits.first and not self.has_said:
             ends.append((self._began + self._away + limits.first, "first"))
         if silence and self.has_said:
-            ends.append((self._since + silence, "between"))
+            ends.append((self.since + silence, "between"))
         return min(ends, default=(math.inf, "total"))
 
     def _set(self) -> None:
@@ -134,29 +150,3 @@ class Watch:
     def _error(self, limit: _Limit) -> errors.ProviderTimeout:
         kind, text = _ERRORS[limit]
         return kind(text.format(label=self._label, seconds=getattr(self._limits, limit)))
-
-
-class Chunks:
-    """The bytes of one answer as they are read, under a watch; `tap` is handed each read, b"" at the end."""
-
-    def __init__(
-        self, read: Callable[[], Awaitable[bytes]], watch: Watch, tap: Callable[[bytes], None] | None = None
-    ) -> None:
-        self.watch = watch
-        self._read = read
-        self._tap = tap
-
-    def __aiter__(self) -> Chunks:
-        return self
-
-    async def __anext__(self) -> bytes:
-        try:
-            with self.watch:
-                chunk = await self._read()
-        except StopAsyncIteration:
-            if self._tap is not None:
-                self._tap(b"")
-            raise
-        if self._tap is not None:
-            self._tap(chunk)
-        return chunk

@@ -12,15 +12,13 @@ import importlib.util
 import json
 import sys
 import urllib.request
-from collections.abc import AsyncGenerator
-from contextlib import aclosing, suppress
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 from .. import errors
-from ..deltas import Delta
 from ..messages import without_images, without_tools
-from .base import ModelInfo, ModelRequest, Provider, Told
+from .base import ModelInfo, ModelRequest, Provider, Take, Told
 from .openai_chat import OpenAIChat
 
 BUILT_IN = "smollm2-135m-instruct"
@@ -81,15 +79,13 @@ class Local(Provider):
         # Shielded: a viewer that leaves while the model loads ends its own wait and not that of the others.
         await asyncio.shield(self._starting)
 
-    async def stream(self, request: ModelRequest) -> AsyncGenerator[list[Delta]]:
+    async def push(self, request: ModelRequest, take: Take) -> None:
         await self.open()
         assert self._adapter is not None
         request = replace(request, messages=without_images(request.messages))
         if not self._can_call_tools:
             request = replace(request, tools=(), messages=without_tools(request.messages))
-        async with aclosing(self._adapter.stream(request)) as batches:
-            async for batch in batches:
-                yield batch
+        await self._adapter.push(request, take)
 
     async def aclose(self) -> None:
         if self._starting is not None and self._starting is not asyncio.current_task():

@@ -24,6 +24,7 @@ import gc
 import logging
 import re
 import signal
+import socket
 import sys
 from collections.abc import AsyncIterator, Collection
 from functools import cached_property
@@ -53,6 +54,7 @@ from .vercel import AiSdk
 log = logging.getLogger("chatstream.server")
 
 _PREFIX = re.compile(r"(/(?!\.{1,2}(/|$))[\w.~-]+)*", re.ASCII)
+_BACKLOG, _TAKES = 4096, 8  # connections that wait, and those that are taken in one turn of the loop
 _SHUT = 0.25  # seconds for handlers whose viewers do not read; aiohttp takes them twice
 
 
@@ -81,6 +83,7 @@ class Server:
         self.tools = _toolbox(config) if tools is None else tools
         self.runs = Runs(config, self.models, self.tools)
         self.state = "starting"
+        self._has_data = asyncio.Event()
         self.page = Page()
         self.guard = Guard(config)
 
@@ -131,6 +134,8 @@ class Server:
 
     def _guarded(self, route: Route) -> Handler:
         async def handle(request: web.Request) -> web.StreamResponse:
+            if not route.is_public:
+                await self._has_data.wait()  # it comes within moments, and the port was open before
             return await self.guard(request, route.handler, is_public=route.is_public, form=route.form)
 
         return handle
@@ -141,6 +146,7 @@ class Server:
         Raises ConfigError where the data cannot be used, ProviderError where the default model does not load.
         """
         await self.runs.open()
+        self._has_data.set()
         await self.models.default[0].open()
         self.state = "ready"
 
@@ -277,17 +283,16 @@ async def serve(server: Server) -> None:
     loop = asyncio.get_running_loop()
     for name in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(name, on_signal)
+    listening: list[asyncio.Server] = []
     try:
-        # A large backlog: a burst of clients waits its turn instead of being refused.
-        site = web.TCPSite(runner, config.host, config.port, backlog=4096)
-        await _listen(site, config)
+        listening += await _listen(runner, config)
         log.info("loading %s:%s", provider.name, model)
         opening = asyncio.ensure_future(_open(server))
         stopping = asyncio.ensure_future(stop.wait())
         await asyncio.wait([opening, stopping], return_when=asyncio.FIRST_COMPLETED)
         if opening.done():
             opening.result()
-            _announce(config, runner.addresses[0][1], f"{provider.name}:{model}", server.home)
+            _announce(config, listening[0].sockets[0].getsockname()[1], f"{provider.name}:{model}", server.home)
             # What was imported stays, and timers that were cancelled look like much new: the collector need not walk
             # either again and again (pauses of 190 ms at 350 streams: measured).
             gc.collect()
@@ -307,14 +312,24 @@ async def serve(server: Server) -> None:
     finally:
         for name in (signal.SIGINT, signal.SIGTERM):
             loop.remove_signal_handler(name)
+        for each in listening:
+            each.close()
         await server.runs.drain(0)
         await runner.cleanup()
         await server.close()
 
 
-async def _listen(site: web.TCPSite, config: Config) -> None:
+async def _listen(runner: web.AppRunner, config: Config) -> list[asyncio.Server]:
+    """Listen on each socket several times: uvloop takes one connection in a turn, and a busy turn may last 50 ms."""
+    loop, handle = asyncio.get_running_loop(), runner.server
+    assert handle is not None
     try:
-        await site.start()
+        # A large backlog: a burst of clients waits its turn instead of being refused.
+        first = await loop.create_server(handle, config.host, config.port, backlog=_BACKLOG)
+        sockets = [
+            socket.fromfd(each.fileno(), each.family, each.type) for each in first.sockets for _ in range(_TAKES - 1)
+        ]
+        return [first, *[await loop.create_server(handle, sock=each, backlog=_BACKLOG) for each in sockets]]
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             raise errors.ConfigError(f"port {config.port} is in use: choose another one with --port") from error

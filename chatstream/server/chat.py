@@ -10,8 +10,7 @@ stream (`Prefer: respond-async`, https://www.rfc-editor.org/rfc/rfc7240#section-
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import aclosing
+from collections.abc import Awaitable, Mapping, Sequence
 from typing import Any
 
 from aiohttp import web
@@ -28,7 +27,7 @@ from .bodies import AG_UI_REQUEST, AI_SDK_REQUEST, CHAT_REQUEST, DECISIONS, TURN
 from .frontend import FrontEnd, event_of, need_text, read_cursor, run_id
 from .guard import FORM, OWNER
 from .routes import LAST_EVENT_ID, Parameter, Route
-from .stream import EventStream, joined
+from .stream import EventStream, Send
 
 MOST = 50  # runs in one stream
 _AFTER = Parameter("after", "The same, where no header can be sent.")
@@ -112,7 +111,8 @@ class Chat:
         """Follow several runs over one stream; the name of each event is the id of its run."""
         asked = _runs_asked(request)
         async with EventStream(request, native.Encoder.content_type, self._config.heartbeat) as stream:
-            await stream.write_all(self._one_of_several(request[OWNER], id, cursor) for id, cursor in asked)
+            send = stream.send_together
+            await stream.all(self._one_of_several(request[OWNER], id, cursor, send) for id, cursor in asked)
         return stream.response
 
     async def stop(self, request: web.Request) -> web.Response:
@@ -135,37 +135,36 @@ class Chat:
     async def _stream(self, request: web.Request, run: Run, cursor: str = "0") -> web.StreamResponse:
         after = await self._place(run, cursor)
         headers = {"X-Run-Id": run.id}
-        async with (
-            EventStream(request, native.Encoder.content_type, self._config.heartbeat, headers) as stream,
-            aclosing(self._tell(run, after, _encoder(run.id))) as frames,
-        ):
-            async for data in frames:
-                await stream.write(data)
+        async with EventStream(request, native.Encoder.content_type, self._config.heartbeat, headers) as stream:
+            await self._tell(run, after, _encoder(run.id), stream.send)
         return stream.response
 
-    async def _one_of_several(self, owner: str, id: str, cursor: str) -> AsyncGenerator[bytes]:
-        """Yield the frames of a run, or the one that says that there is none: which does not end the others."""
+    async def _one_of_several(self, owner: str, id: str, cursor: str, send: Send) -> None:
+        """Send the frames of a run, or the one that says that there is none: which does not end the others."""
         encoder = _encoder(id, name=id)
         try:
             run = await self._runs.store.run(owner, id)
-            async with aclosing(self._tell(run, await self._place(run, cursor), encoder)) as frames:
-                async for data in frames:
-                    yield data
+            await self._tell(run, await self._place(run, cursor), encoder, send)
         except errors.NotFound as error:
-            yield encoder.refuse(error)
+            send([encoder.refuse(error)])
 
-    async def _tell(self, run: Run, after: int | None, encoder: native.Encoder) -> AsyncGenerator[bytes]:
-        """Yield the frames of a run behind event `after`, all of it behind a resync where that is None."""
+    async def _tell(self, run: Run, after: int | None, encoder: native.Encoder, send: Send) -> None:
+        """Send the frames of a run behind event `after`, all of it behind a resync where that is None."""
         if after is None:
             messages = await self._messages(run) if run.outcome and not await self._runs.knows(run, 1) else []
-            yield encoder.resync(messages)
-        entries: Sequence[tuple[int, events.Event]] = ()
-        async with aclosing(self._runs.follow(run, after or 0)) as batches:
-            async for entries in batches:
-                for data in joined(encoder.encode(number, event) for number, event in entries):
-                    yield data
-        if not entries and after is None:
-            yield encoder.encode(1, _last_event(run, messages))
+            send([encoder.resync(messages)])
+        last = 0
+
+        def show(entries: Sequence[tuple[int, events.Event]]) -> Awaitable[None] | None:
+            nonlocal last
+            last = entries[-1][0]
+            if len(entries) == 1:
+                return send([encoder.encode(*entries[0])])
+            return send(encoder.encode(number, event) for number, event in entries)
+
+        await self._runs.tell(run, after or 0, show)
+        if not last and after is None:
+            send([encoder.encode(1, _last_event(run, messages))])
 
     async def _place(self, run: Run, cursor: str) -> int | None:
         """Return the number behind which a viewer goes on, None where its cursor leads nowhere."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import aclosing
 from typing import Any, ClassVar, TypeVar
 
 import orjson
@@ -22,7 +21,7 @@ from .bodies import LONG, read_body
 from .guard import OWNER, REQUEST_ID, error_response
 from .images import check_read_images
 from .routes import Route
-from .stream import EventStream, joined
+from .stream import EventStream
 
 T = TypeVar("T")
 
@@ -135,13 +134,8 @@ class FrontEnd:
         if run.outcome and not await self._runs.knows(run, 1):
             raise errors.NotFound(f"What run {run.id} said is not kept any more.")
         headers = {"X-Run-Id": run.id, **encoder.headers}
-        async with (
-            EventStream(request, encoder.content_type, self._config.heartbeat, headers) as stream,
-            aclosing(self._runs.follow(run)) as batches,
-        ):
-            async for entries in batches:
-                for data in joined(_frames(encoder, entries, after, skip)):
-                    await stream.write(data)
+        async with EventStream(request, encoder.content_type, self._config.heartbeat, headers) as stream:
+            await self._runs.tell(run, 0, lambda entries: stream.send(_frames(encoder, entries, after, skip)))
         return stream.response
 
     async def _stop(self, request: web.Request, thread_id: str) -> web.Response:

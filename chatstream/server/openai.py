@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from contextlib import aclosing
 from dataclasses import replace
 from typing import Any
 
@@ -171,13 +170,12 @@ class OpenAi(FrontEnd):
             raise errors.NotFound(f"What run {run.id} said is not kept any more.")
         chunks: list[dict[str, Any]] = []
         headers = {"X-Run-Id": run.id}
-        event: events.Event | None = None
-        async with aclosing(self._runs.follow(run)) as batches:
-            async for entries in batches:
-                for _, event in entries:
-                    chunks += encoder.tell(event)
-        if isinstance(event, events.RunFailed | events.RunFinished) and (failed := failure(event)):
-            is_untouched = getattr(event, "retryable", True) and not event.messages
+        said = await self._runs.events(run)
+        for event in said:
+            chunks += encoder.tell(event)
+        last = said[-1]
+        if isinstance(last, events.RunFailed | events.RunFinished) and (failed := failure(last)):
+            is_untouched = getattr(last, "retryable", True) and not last.messages
             return _problem(chunks[-1], _STATUS.get(failed[0], 502), is_untouched, headers)
         return web.json_response(whole(chunks), headers=headers)
 

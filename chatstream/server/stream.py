@@ -18,9 +18,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Mapping
-from contextlib import aclosing, suppress
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable, Iterator, Mapping
+from contextlib import suppress
+from itertools import chain
 from types import MappingProxyType, TracebackType
+from typing import Any
 
 from aiohttp import web
 
@@ -41,6 +43,10 @@ _HEADERS = {
 }
 
 
+# Sends frames; where it returns something, that is to be waited for before it is handed more.
+Send = Callable[[Iterable[bytes]], Awaitable[None] | None]
+
+
 class EventStream:
     """Sends the headers and a first comment when entered, before anything is known of the answer.
 
@@ -50,7 +56,7 @@ class EventStream:
 
     __slots__ = (
         *("response", "_request", "_heartbeat", "_clock", "_handler", "_protocol", "_is_chunked", "_drain"),
-        *("_written_at", "_timer", "_waits", "_since", "_held"),
+        *("_written_at", "_timer", "_waits", "_since", "_held", "_gathered", "_queue"),
     )
 
     def __init__(
@@ -71,6 +77,8 @@ class EventStream:
         self._waits = False  # for the viewer, since `_since`, when its transport held `_held` bytes
         self._since = 0.0
         self._held = 0
+        self._gathered: list[Iterable[bytes]] = []
+        self._queue: list[Iterator[bytes]] = []  # what the viewer has to be waited for
 
     async def __aenter__(self) -> EventStream:
         add_headers(self._request, self.response)
@@ -83,43 +91,57 @@ class EventStream:
         if hasattr(socket, "TCP_NOTSENT_LOWAT") and (connection := transport.get_extra_info("socket")) is not None:
             with suppress(OSError):  # it is none of TCP
                 connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT)
-        await self.write(COMMENT)
+        self._send(COMMENT)
         self._set_timer(self._heartbeat)
         return self
 
-    async def write(self, data: bytes) -> None:
-        """Send `data`; waits while the viewer is behind, raises ConnectionError when it is gone or was dropped."""
-        if len(data) > PIECE:
-            for start in range(0, len(data), PIECE):
-                await self.write(data[start : start + PIECE])
-        elif data:  # an empty chunk would be the end
-            self._send(data)
-            if self._protocol.writing_paused:
-                await self._wait(self._drain)
+    def send(self, frames: Iterable[bytes]) -> Awaitable[None] | None:
+        """Send `frames` in one write; returns what to wait for where the viewer is behind.
 
-    async def write_all(self, sources: Iterable[AsyncGenerator[bytes]]) -> None:
-        """Send what all of `sources` say, each to its end; what several say at once is one write.
-
-        No source is asked for more before what it said is sent: a slow viewer slows what it follows, and fills nothing.
+        Then the rest of them is asked for when it has caught up. Raises ConnectionError when it is gone or was dropped.
         """
-        waiting: list[bytes] = []
-        sending = asyncio.Lock()
+        if isinstance(frames, list) and not self._queue and len(data := b"".join(frames)) <= PIECE:
+            if data:  # an empty chunk would be the end
+                self._send(data)
+        else:
+            self._queue.append(_pieces(frames))
+            self._pump()
+        return self if self._queue or self._protocol.writing_paused else None
 
-        async def send(source: AsyncGenerator[bytes]) -> None:
-            async with aclosing(source):
-                async for data in source:
-                    waiting.append(data)
-                    await asyncio.sleep(0)  # what was woken by the same turn of the loop has something too
-                    async with sending:
-                        if waiting:
-                            together = b"".join(waiting)
-                            waiting.clear()
-                            await self.write(together)
+    def send_together(self, frames: Iterable[bytes]) -> Awaitable[None] | None:
+        """Do as `send`, in one write with what others send in the same turn of the loop."""
+        if not self._gathered:
+            asyncio.get_running_loop().call_soon(self._flush)
+        self._gathered.append(frames)
+        return self if self._queue or self._protocol.writing_paused else None
 
+    def __await__(self) -> Generator[Any, None, None]:
+        """Wait until the viewer has taken most of what was sent."""
+        return self._catch_up().__await__()
+
+    async def _catch_up(self) -> None:
+        while self._queue or self._protocol.writing_paused:
+            await self._wait(self._drain)
+            self._pump()
+
+    def _pump(self) -> None:
+        while self._queue and not self._protocol.writing_paused:
+            if piece := next(self._queue[0], b""):
+                self._send(piece)
+            else:
+                self._queue.pop(0)
+
+    def _flush(self) -> None:
+        gathered, self._gathered = self._gathered, []
+        with suppress(ConnectionError):  # whoever sends next is told
+            self.send(chain.from_iterable(gathered))
+
+    async def all(self, sources: Iterable[Coroutine[Any, Any, None]]) -> None:
+        """Let all of `sources` send, each to its end."""
         try:
             async with asyncio.TaskGroup() as group:
                 for source in sources:
-                    group.create_task(send(source))
+                    group.create_task(source)
         except BaseExceptionGroup as failed:
             raise failed.exceptions[0] from None
 
@@ -144,9 +166,8 @@ class EventStream:
         return transport
 
     def _send(self, data: bytes) -> None:
-        transport = self._transport()
         self._written_at = self._clock()
-        transport.write(b"%x\r\n%b\r\n" % (len(data), data) if self._is_chunked else data)
+        self._transport().write(b"%x\r\n%b\r\n" % (len(data), data) if self._is_chunked else data)
 
     async def _wait(self, drain: Callable[[], Awaitable[None]]) -> None:
         """Wait until the viewer has taken most of what its transport holds, or was dropped."""
@@ -159,6 +180,8 @@ class EventStream:
 
     async def _end(self) -> None:
         """End the stream, and wait until the viewer has all of it: what it leaves lying would be held for good."""
+        self._flush()
+        await self
         await self._wait(self.response.write_eof)
         transport = self._protocol.transport
         if transport is not None and transport.get_write_buffer_size():
@@ -178,7 +201,7 @@ class EventStream:
             if self._waits:
                 if now - self._since >= PATIENCE and not self._go_on(now):
                     return
-            elif now - self._written_at >= self._heartbeat:
+            elif not self._queue and now - self._written_at >= self._heartbeat:
                 self._send(COMMENT)
         except ConnectionError:
             # Where the server does not cancel a handler whose viewer left, this does.
@@ -199,16 +222,16 @@ class EventStream:
         return True
 
 
-def joined(frames: Iterable[bytes]) -> Iterator[bytes]:
-    """Yield frames together, in pieces of PIECE bytes at most: no more is encoded than is about to be sent."""
+def _pieces(frames: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield the bytes of frames in pieces of PIECE at most."""
     gathered: list[bytes] = []
     size = 0
     for frame in frames:
-        size += len(frame)
-        if size > PIECE and gathered:
-            yield b"".join(gathered)
-            gathered.clear()
-            size = len(frame)
         gathered.append(frame)
+        size += len(frame)
+        if size >= PIECE:
+            data = b"".join(gathered)
+            yield from (data[start : start + PIECE] for start in range(0, size, PIECE))
+            gathered, size = [], 0
     if size:
         yield b"".join(gathered)

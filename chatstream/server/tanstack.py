@@ -8,7 +8,6 @@ than its whole history (`history.pageSize`) has no more than that answered, and 
 from __future__ import annotations
 
 import asyncio
-from contextlib import aclosing
 from typing import Any
 
 from aiohttp import web
@@ -68,10 +67,8 @@ class Reload(FrontEnd):
         if not run.outcome or any(each.by_caller and each.decision is None for each in run.approvals):
             return state | {"messages": told.messages, "activeRun": this}
         encoder = Encoder(*about(run))
-        async with aclosing(self._runs.follow(run)) as batches:
-            async for entries in batches:
-                for _, event in entries:
-                    told.see(encoder.tell(event))
+        for event in await self._runs.events(run):
+            told.see(encoder.tell(event))
         told.decide(run.approvals)
         interrupts = this | {"pending": told.pending} if told.pending else None
         return state | {"messages": told.messages, "interrupts": interrupts}

@@ -52,7 +52,7 @@ class Encoder:
         else:
             pieces = [(f"{number}.{piece}", frame) for piece, frame in enumerate(frames, 1) if piece > skip]
             data = b"".join([sse.encode(_dumps(frame), id) for id, frame in pieces])
-        return data + self.end if isinstance(event, RunFinished | RunFailed) else data
+        return data + self.end if isinstance(event, (RunFinished, RunFailed)) else data
 
 
 @dataclass(frozen=True, slots=True)

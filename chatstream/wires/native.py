@@ -109,6 +109,7 @@ def _tool_finished(event: events.ToolFinished) -> dict[str, Any]:
     }
 
 
+_LAST = (events.RunFinished, events.RunFailed)
 _BY_PROVIDER = {"providerExecuted": True}
 _TABLE: dict[type[Event], Callable[[Any], dict[str, Any] | None]] = {
     events.RunStarted: _run_started,
@@ -150,6 +151,8 @@ class Encoder:
     `name` is that of the events, where a stream has more than one run.
     """
 
+    __slots__ = ("_head", "_request_id")
+
     content_type = sse.CONTENT_TYPE
 
     def __init__(self, request_id: str = "", name: str = "") -> None:
@@ -158,7 +161,10 @@ class Encoder:
 
     def encode(self, number: int, event: Event) -> bytes:
         """Return the frame of event `number` as bytes."""
-        if isinstance(event, events.RunFinished | events.RunFailed):
+        if type(event) is events.TextDelta:  # nearly all are
+            text = _dumps(event.text)
+            return b'%bid: %d\ndata: {"type":"text","content":%b}\n\n' % (self._head, number, text)
+        if isinstance(event, _LAST):
             value: dict[str, Any] | None = self._end(event)
         else:
             value = _TABLE[type(event)](event)

@@ -16,11 +16,12 @@ from chatstream.events import Outcome
 from chatstream.messages import Message
 from chatstream.providers import Limits, ModelRequest, Provider
 from chatstream.providers.anthropic import Anthropic
-from chatstream.providers.base import Told, translate
-from chatstream.providers.limits import Chunks, Watch
+from chatstream.providers.base import Told
+from chatstream.providers.limits import Watch
 from chatstream.providers.openai import OpenAI
 from chatstream.providers.openai_chat import OpenAIChat
 from chatstream.providers.openai_chunks import ChatTranslator
+from chatstream.providers.reading import Reading, pull
 from chatstream.testing import FakeProvider, Turn
 from chatstream.testing.streams import STREAMS
 from tests.runs import SDKS, SETTINGS, follow, of
@@ -70,20 +71,16 @@ def at_once(work: Coroutine[Any, Any, T]) -> tuple[T, Clock]:
 
 async def read(steps: Sequence[tuple[float, bytes]], limits: Limits, slow: float = 0.0) -> str:
     """Read what comes after so many seconds each, and take `slow` seconds for each batch; say how that ended."""
-    coming = iter(steps)
-
-    async def next_chunk() -> bytes:
-        seconds, chunk = next(coming, (0.0, b""))
-        if not chunk:
-            raise StopAsyncIteration
-        await asyncio.sleep(seconds)
-        return chunk
-
     watch = Watch(limits, "Fake")
+
+    async def chunks() -> AsyncIterator[bytes]:
+        for seconds, chunk in steps:
+            await asyncio.sleep(seconds)
+            yield chunk
+
+    reading = Reading(ChatTranslator(Told("Fake", "m")), lambda _: asyncio.sleep(slow), watch)
     try:
-        async with aclosing(translate(Chunks(next_chunk, watch), ChatTranslator(Told("Fake", "m")))) as batches:
-            async for _ in batches:
-                await asyncio.sleep(slow)
+        reading.finish(await pull(chunks(), reading.feed, watch))
     except errors.ProviderTimeout as error:
         task = asyncio.current_task()
         assert task is not None and not task.cancelling(), "what the watch cancelled it takes back"
@@ -128,14 +125,13 @@ def test_each_limit_strikes_when_it_is_over_and_says_which_option_sets_it(
 
 
 def test_reads_set_no_timers() -> None:
-    async def no_wait() -> bytes:
-        await asyncio.sleep(0)
-        return PING
+    async def pings() -> AsyncIterator[bytes]:
+        for _ in range(1000):
+            await asyncio.sleep(0)
+            yield PING
 
     async def work() -> None:
-        chunks = Chunks(no_wait, Watch(USUAL, "Fake"))
-        for _ in range(1000):
-            await anext(chunks)
+        await pull(pings(), lambda _: None, Watch(USUAL, "Fake"))
 
     _, clock = at_once(work())
     assert clock.timers == 1

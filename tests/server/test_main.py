@@ -8,10 +8,12 @@ import os
 import signal
 import socket
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
 
+import aiohttp
 import pytest
 
 from chatstream.config import Config, read_config
@@ -237,6 +239,22 @@ async def test_a_signal_ends_it_with_streams_open(name: str, program: Any, fill:
 
     assert (status, "Traceback" in errors, "ERROR" in errors) == (0, False, False), errors
     for response in responses:
+        response.close()
+
+
+async def test_who_asks_while_it_starts_is_answered(launch: Any, fill: Any) -> None:
+    with closing(socket.create_server(("127.0.0.1", 0))) as free:
+        port = free.getsockname()[1]
+    await launch("--port", str(port), "--model", fill("scripted:{dir}/slow.json"))
+    async with asyncio.timeout(HANG), aiohttp.ClientSession(f"http://127.0.0.1:{port}") as session:
+        while True:
+            try:
+                response = await session.post("/api/chat", json=question())
+                break
+            except aiohttp.ClientConnectorError:
+                await asyncio.sleep(0.001)
+        assert response.status == 200
+        await read_until(data_lines(response), "text")
         response.close()
 
 

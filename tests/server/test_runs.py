@@ -96,7 +96,7 @@ async def test_a_run_is_followed_while_it_lasts_by_those_who_come_late_and_leave
         run = first[0]["runId"]
         late = asyncio.create_task(running.follow(run))
         later = asyncio.create_task(running.follow(run, "3"))
-        await until(lambda: len(running.server.runs._live[run]._waiting) == 3)
+        await until(lambda: len(running.server.runs._live[run]._ready) == 3)
         gate.opened.put_nowait("done")
         rest = await read_until(lines, "done")
 
@@ -133,7 +133,7 @@ async def test_a_cursor_beyond_what_a_run_has_said_begins_anew_and_goes_on(
     async with await running.open(await _asked(running)) as response:
         run = (await read_until(data_lines(response), "tool_call"))[0]["runId"]
         follows = asyncio.create_task(running.follow(run, "5000"))
-        await until(lambda: len(running.server.runs._live[run]._waiting) == 2)
+        await until(lambda: len(running.server.runs._live[run]._ready) == 2)
         gate.opened.put_nowait("done")
         blocks = await follows
 
@@ -284,7 +284,7 @@ async def test_a_viewer_that_does_not_read_holds_back_neither_the_run_nor_the_ot
     start: Any, write_script: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     text = "word " * 2_400_000  # more than sockets hold
-    monkeypatch.setattr(live, "_TAIL", 4)
+    monkeypatch.setattr(live, "TAIL", 4)
     running = await start(write_script({"text": text, "chunk": 40_000, "delay": 0.0001}))
     async with await running.open() as response:
         run = response.headers["X-Run-Id"]
@@ -410,5 +410,5 @@ async def test_viewers_that_come_and_go_leave_nothing_behind(start: Any, fake: A
     await until(lambda: viewed._viewers == 0)
 
     await until(lambda: len(asyncio.all_tasks()) <= before)
-    assert viewed._waiting == set()
+    assert viewed._ready == {}
     assert await _outcome(running, run) is None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
+import json
 import re
 import socket
 import struct
@@ -18,7 +19,7 @@ from chatstream.server import chat, stream
 from chatstream.server.stream import EventStream
 from chatstream.testing import Turn
 
-from .rig import HANG, Gate, Running, numbered, turn, until
+from .rig import HANG, Gate, Running, numbered, question, texts, turn, until
 
 MOST = 256 * 1024  # bytes that a viewer holds
 LONG = Turn(text="word " * 150_000, chunk=1000)
@@ -63,15 +64,18 @@ async def begun(running: Running) -> str:
     return str((await answer.json())["runId"])
 
 
-async def look(running: Running, path: str, *, version: str = "1.1") -> socket.socket:
+async def look(
+    running: Running, path: str, *, version: str = "1.1", method: str = "GET", body: bytes = b""
+) -> socket.socket:
     """Ask for a stream with little room for it, and read nothing."""
     viewer = socket.socket()
     viewer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     viewer.setblocking(False)
     loop = asyncio.get_running_loop()
-    request = f"GET {path} HTTP/{version}\r\nHost: {running.host}\r\nConnection: close\r\n\r\n"
+    kind = f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n" if body else ""
+    request = f"{method} {path} HTTP/{version}\r\nHost: {running.host}\r\n{kind}Connection: close\r\n\r\n"
     await loop.sock_connect(viewer, ("127.0.0.1", running.port))
-    await loop.sock_sendall(viewer, request.encode())
+    await loop.sock_sendall(viewer, request.encode() + body)
     return viewer
 
 
@@ -130,6 +134,21 @@ async def test_who_does_not_read_holds_little_of_a_long_answer_and_the_others_se
         await until(lambda: len(streams) == 3 and streams[2].get_write_buffer_size() > stream.HIGH / 4)
         await asyncio.sleep(0.05)
         assert held(streams[2]) < MOST
+
+
+async def test_while_nobody_takes_it_the_model_is_read_no_faster_and_who_comes_sees_all(start: Any, fake: Any) -> None:
+    text = "word " * 3_000_000
+    provider = await fake(Turn(text=text, chunk=5000, write=65536))
+    running = await start("openai-chat:fake")
+    with closing(await look(running, "/api/chat", method="POST", body=json.dumps(question()).encode())):
+        sent = -1
+        while not provider.requests or provider.requests[0].sent > sent:
+            sent = provider.requests[0].sent if provider.requests else -1
+            await asyncio.sleep(0.1)
+        assert 0 < sent < len(text) / 2, "the sockets between them are full"
+        (run,) = running.server.runs._live
+        whole = await running.follow(run)
+    assert texts(frame for _, frame in whole if frame) == text
 
 
 async def test_a_frame_longer_than_a_piece_comes_whole_with_no_comment_in_it(begin: Begin) -> None:

@@ -101,7 +101,7 @@ async def test_what_could_not_be_kept_is_settled_by_a_stop_and_the_conversation_
         lines = data_lines(response)
         seen = await read_until(lines, "tool_call")
         with monkeypatch.context() as patched:
-            patched.setattr(running.server.runs.log, "append", refuse)
+            patched.setattr(running.server.runs.log, "keep", refuse)
             gate.opened.put_nowait("done")
             assert "the disk is full" in (await read_until(lines, "error"))[-1]["message"]
     caplog.clear()
