@@ -7,7 +7,7 @@ import { test } from "node:test"
 const ROOT = new URL("../../", import.meta.url)
 const read = (name) => readFileSync(new URL(name, ROOT), "utf8")
 
-const [, map] = read("README.md").split("The page is `web/`")
+const [map] = read("README.md").split("The page is `web/`")[1].split("\n## ")
 const ORDER = [...map.matchAll(/^\| ((?:`[\w-]+` )+)\|/gm)].flatMap(([, row]) => row.match(/[\w-]+/g))
 
 test("the map names every module once", () => {
