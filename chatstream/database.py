@@ -130,14 +130,14 @@ class Database:
 
         It raises what `work` raises, and StorageError.
         """
-        written: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        written: asyncio.Future[T] = self._future()
         job = _Job(lambda error: _settle(written, job.result, error), work, b"")
         self._put(job)
         return written
 
     def append(self, sql: str, row: Sequence[Any]) -> asyncio.Future[None]:
         """Add a row, in the order of the calls; the future is done once it is committed, or raises StorageError."""
-        written: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        written: asyncio.Future[None] = self._future()
         self.post(partial(_settle, written, None), sql, orjson.dumps(row))
         return written
 
@@ -182,6 +182,9 @@ class Database:
             os.close(descriptor)
         path.unlink(missing_ok=True)
         return False
+
+    def _future(self) -> asyncio.Future[Any]:
+        return (asyncio.get_running_loop() if self._writer is None else self._loop).create_future()
 
     def _put(self, job: _Job) -> None:
         if self._writer is None:

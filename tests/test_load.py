@@ -312,12 +312,17 @@ def test_chatstream_is_started_stopped_cut_and_ended(tmp_path: Path) -> None:
 def test_what_was_started_ends_with_it(kind: signal.Signals, tmp_path: Path) -> None:
     told = tmp_path / "pid"
     server = f"sh -c 'echo $$ > {told}.new; mv {told}.new {told}; exec sleep 60'"
-    child = subprocess.Popen([sys.executable, SCRIPTS / "load.py", "steady", "--server", server])
-    while not told.exists() and child.poll() is None:
-        time.sleep(0.02)
-    child.send_signal(kind)
-
-    assert child.wait(20) == 130
+    command = [sys.executable, SCRIPTS / "load.py", "steady", "--server", server]
+    # A shell that puts the tests into the background has them ignore SIGINT, and so whatever they start.
+    child = subprocess.Popen(command, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
+    try:
+        while not told.exists() and child.poll() is None:
+            time.sleep(0.02)
+        child.send_signal(kind)
+        assert child.wait(20) == 130
+    finally:
+        child.kill()
+        child.wait()
     assert process.sample(int(told.read_text())) is None
 
 
