@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar, Literal, Protocol, Self
 from urllib.parse import SplitResult, urlsplit
-from urllib.request import getproxies
+from urllib.request import getproxies, proxy_bypass
 
 import orjson
 
@@ -256,7 +256,7 @@ class SdkProvider(Provider):
 
     def _make_client(self) -> Any:
         httpx2 = importlib.import_module("httpx2")
-        if getproxies():
+        if _has_proxy(urlsplit(self.base_url or self.home)):
             # No limit on connections: the 1,001st stream would wait for one of the SDK's 1,000 (measured).
             http: dict[str, Any] = {"limits": httpx2.Limits(max_connections=None)}
         else:
@@ -328,6 +328,12 @@ class SdkProvider(Provider):
         if self._client is not None and self._loop is asyncio.get_running_loop():
             await self._client.close()
         self._client = None
+
+
+def _has_proxy(address: SplitResult) -> bool:
+    """Return whether the environment names a proxy for an address (HTTPS_PROXY, ALL_PROXY), and NO_PROXY not the host."""
+    named = getproxies()
+    return bool(named.get(address.scheme) or named.get("all")) and not proxy_bypass(address.hostname or "")
 
 
 def _host(address: SplitResult) -> str:

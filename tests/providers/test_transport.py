@@ -190,6 +190,18 @@ async def test_a_proxy_of_the_environment_is_asked_in_its_place(monkeypatch: Any
         assert fake.requests[0].headers["host"] == "provider.invalid"
 
 
+@pytest.mark.parametrize("name", ["NO_PROXY", "FTP_PROXY"])
+async def test_a_proxy_that_is_for_others_changes_nothing(name: str, monkeypatch: Any) -> None:
+    opened: list[Transport] = []
+    monkeypatch.setattr(transport, "Transport", lambda: opened.append(Transport()) or opened[-1])
+    async with FakeProvider([Turn(text="By itself.")]) as fake:
+        monkeypatch.setenv("HTTP_PROXY" if name == "NO_PROXY" else "HTTPS_PROXY", "http://127.0.0.1:9")
+        monkeypatch.setenv(name, "127.0.0.1")
+        async with fake.openai_chat() as provider:
+            assert "".join([text async for text in provider.text([user("Hi")])]) == "By itself."
+    assert opened
+
+
 async def test_a_server_that_is_not_there_is_a_clear_error() -> None:
     async with OpenAIChat(api_key="key", base_url="http://127.0.0.1:9/v1") as provider:
         with pytest.raises(errors.ProviderUnreachable, match="could not be reached"):
