@@ -8,9 +8,9 @@
 What comes while the writer is busy is one transaction with its neighbours: it costs what a commit costs, not what a row
 does. While much comes the loop itself rests between two transactions, up to a tick: the writer has the interpreter for
 itself, and what arrives meanwhile is one turn of the loop. As with the interrupts of a network card, fewer and fuller
-turns are cheaper than one for each delta. With 200 answers of 50 deltas a second a delta takes 50 us of CPU so, and 68
-where the tick is a timer and the loop goes on; rests of 4 ms instead of 3 save no more. Where turns are long all the same
-the loop waits for the writer: of 1,000 such answers p99 is 90 ms so, and 250 where viewers wait for one more turn (all
+turns are cheaper than one for each delta. Of 200 answers of 50 deltas a second a delta takes 50 us of CPU so, and 68
+where the tick is a timer and the loop goes on; rests of 4 ms instead of 3 save no more. Where turns are long anyway the
+loop waits for the writer: of 1,000 such answers p99 is 90 ms so, and 250 where viewers wait for another turn (all
 measured).
 
 The journal is a WAL with `synchronous=NORMAL` (https://sqlite.org/pragma.html#pragma_synchronous): what is committed

@@ -331,7 +331,7 @@ class SdkProvider(Provider):
 
 
 def _has_proxy(address: SplitResult) -> bool:
-    """Return whether the environment names a proxy for an address, as HTTPS_PROXY does, and not its host as NO_PROXY."""
+    """Return whether the environment names a proxy for an address, and does not leave its host out (NO_PROXY)."""
     named = getproxies()
     return bool(named.get(address.scheme) or named.get("all")) and not proxy_bypass(address.hostname or "")
 
