@@ -322,7 +322,10 @@ class SdkProvider(Provider):
             if (kind := _kind(http)) in ("application/json", "text/html"):
                 raise _not_a_stream(told, kind, await http.aread())
         pushed: Source | None = http.extensions.get("body")
-        return Awaited(http) if pushed is None or http.headers.get("content-encoding") else pushed
+        if pushed is None or http.headers.get("content-encoding"):
+            return Awaited(http)
+        http.stream = pushed  # httpx's own leads back to the response: what is no circle goes at once
+        return pushed
 
     async def aclose(self) -> None:
         if self._client is not None and self._loop is asyncio.get_running_loop():
