@@ -17,6 +17,7 @@ import asyncio
 import re
 import ssl
 from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
 from functools import partial
 from typing import Any, cast
 
@@ -74,8 +75,9 @@ class Body(httpx2.AsyncByteStream):
             if (failure := await self.push(take)) is not None:
                 raise failure
 
-        async for chunk in pulled(push):
-            yield chunk
+        async with aclosing(pulled(push)) as chunks:
+            async for chunk in chunks:
+                yield chunk
 
     async def aclose(self) -> None:
         """Close the connection unless the body is over."""
@@ -225,23 +227,22 @@ class _Connection(asyncio.Protocol):
     # --- the messages (RFC 9112) --------------------------------------------------------------------------------------
 
     def _read_head(self, data: bytes) -> None:
-        lines, end, rest = data.partition(b"\r\n\r\n")
-        if not end:
-            if len(data) > _LONGEST:
-                raise httpx2.RemoteProtocolError(f"the head of the answer has more than {_LONGEST} bytes")
-            self._rest = data
-            return
-        first, *others = lines.split(b"\r\n")
-        begin = _STATUS(first)
-        if begin is None:
-            raise httpx2.RemoteProtocolError(f"no answer in HTTP/1.1: {first[:100]!r}")
+        status, rest, version = 100, data, b""
+        others: list[bytes] = []
+        while 100 <= status < 200:  # what comes before the answer
+            lines, end, rest = (data := rest).partition(b"\r\n\r\n")
+            if not end:
+                if len(data) > _LONGEST:
+                    raise httpx2.RemoteProtocolError(f"the head of the answer has more than {_LONGEST} bytes")
+                self._rest = data
+                return
+            first, *others = lines.split(b"\r\n")
+            begin = _STATUS(first)
+            if begin is None:
+                raise httpx2.RemoteProtocolError(f"no answer in HTTP/1.1: {first[:100]!r}")
+            version, status = begin[1], int(begin[2])
         headers = [(name.strip(), value.strip()) for name, _, value in (line.partition(b":") for line in others)]
-        status = int(begin[2])
-        if 100 <= status < 200:
-            if rest:
-                self._read_head(rest)
-            return
-        self._frame(status, begin[1] == b"1", {name.lower(): value.lower() for name, value in headers})
+        self._frame(status, version == b"1", {name.lower(): value.lower() for name, value in headers})
         head, self._head = self._head, None
         if head is not None and not head.done():
             head.set_result((status, headers))

@@ -14,7 +14,7 @@ import httpx2
 import pytest
 
 from chatstream import errors, user
-from chatstream.providers import ModelRequest, transport
+from chatstream.providers import Limits, ModelRequest, transport
 from chatstream.providers.openai_chat import OpenAIChat
 from chatstream.providers.transport import Transport
 from chatstream.testing import FakeProvider, Turn
@@ -126,6 +126,36 @@ async def test_a_free_connection_that_the_server_closed_or_that_waited_too_long_
         await asyncio.sleep(0.2)
         await http.get(url)
     assert len(set(asked)) == 2
+
+
+async def test_many_hints_are_no_trouble() -> None:
+    hints = b"HTTP/1.1 103 Early Hints\r\n\r\n" * 5000
+    async with answering(hints + ONCE["its end"]) as (url, _), client() as http:
+        assert (await http.get(url)).content == TEXT
+
+
+@pytest.mark.parametrize("head", [OK + b"Content-Type: application/json\r\n", b"HTTP/1.1 500 No\r\n"])
+async def test_who_gives_up_a_body_that_is_awaited_closes_its_connection(head: bytes) -> None:
+    left = asyncio.Event()
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(head + b"Content-Length: 9\r\n\r\n{")
+        try:
+            while await reader.read(65536):
+                pass
+        except ConnectionError:
+            pass
+        left.set()
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    async with asyncio.timeout(30), server, OpenAIChat(api_key="k", base_url=f"http://127.0.0.1:{port}/v1") as provider:
+        with pytest.raises(errors.ProviderTimeout):
+            request = ModelRequest("m", [user("Hi")], limits=Limits(first=0.2))
+            await provider.push(request, lambda batch: None)
+        await left.wait()
 
 
 async def test_answers_at_once_have_a_connection_each_and_the_connections_stay() -> None:
