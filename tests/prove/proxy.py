@@ -66,10 +66,17 @@ class Proxy:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        # What a server accepts while it closes Python leaves open (python/cpython#109564): so it accepts nothing more,
+        # and a few turns of the loop later it has all that it had accepted.
+        for listening in self._server.sockets:
+            asyncio.get_running_loop().remove_reader(listening.fileno())
+        for _ in range(5):
+            await asyncio.sleep(0)
         self._server.close()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.sleep(0)  # until what was closed has let go of its socket
 
     def meet(self, faults: Sequence[Fault]) -> None:
         """Let the next streams meet these faults, and no others."""
@@ -80,6 +87,8 @@ class Proxy:
         task = asyncio.ensure_future(self._serve(reader, writer))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        # Not in the task, which may be cancelled before its first step.
+        task.add_done_callback(lambda _: writer.close())
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -101,8 +110,6 @@ class Proxy:
                 sending.close()
         except (ConnectionError, asyncio.IncompleteReadError):
             pass  # one of the two is gone, and so the other goes
-        finally:
-            writer.close()
 
     def _fault(self, request: bytes) -> Fault | None:
         path = request.split(b" ", 2)[1]

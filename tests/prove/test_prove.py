@@ -2,16 +2,34 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import shutil
+import socket
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
 from . import cuts, kills, resets, shutdown, stops, viewers
+from .proxy import Proxy
 from .rig import Report
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="the proofs look into /proc")
 REPORT = Report(is_quiet=True)
+
+
+def test_the_proxy_leaves_nothing_open_of_a_connection_that_comes_as_it_ends() -> None:
+    async def end(turns: int) -> None:
+        async with Proxy(1) as proxy:
+            address = urlsplit(proxy.url)
+            with socket.create_connection((address.hostname or "", address.port or 0)):
+                for _ in range(turns):
+                    await asyncio.sleep(0)
+
+    for turns in range(8):
+        asyncio.run(end(turns))
+        gc.collect()  # which is when pytest learns of a socket that nobody closed
 
 
 @pytest.mark.skipif(not shutil.which("node"), reason="the page's client runs under node")
