@@ -257,7 +257,7 @@ class LiveRun:
     def _publish(self, first: int, batch: Sequence[Event]) -> None:
         entries = list(enumerate(batch, first))
         self._tail += batch
-        self._shown = entries[-1][0]
+        self._shown = first + len(batch) - 1
         if len(self._tail) > 2 * TAIL:
             del self._tail[:-TAIL]
         waits: list[tuple[_Halted, Awaitable[None] | Exception]] = []

@@ -15,7 +15,7 @@ import orjson
 
 from ..database import Database, Schema
 from ..errors import NotFound
-from ..events import Event, RunFailed, RunFinished, event_from_json, event_to_json
+from ..events import Event, RunFailed, RunFinished, TextDelta, event_from_json, event_to_json
 from .base import Entry, EventLog, Kept
 
 # Row ids are never used twice, so that nothing new can stand behind a place that was read. The rows of a run are those
@@ -67,6 +67,11 @@ class SqliteLog(EventLog):
         self._places.clear()
 
     def keep(self, run_id: str, first: int, batch: Sequence[Event], kept: Kept) -> None:
+        event = batch[0]
+        if type(event) is TextDelta and len(batch) == 1:  # nearly all are: the same row, made in a third of the time
+            told = orjson.dumps(run_id), first, event.part, orjson.dumps(event.text)
+            self._database.post(kept, _APPEND, b'[%b,%d,[["text_delta",%d,%b]]]' % told)
+            return
         row = orjson.dumps((run_id, first + len(batch) - 1, list(map(event_to_json, batch))))
         is_end = isinstance(batch[-1], (RunFinished, RunFailed))
         if first == 1 or is_end:

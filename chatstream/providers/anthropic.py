@@ -43,7 +43,7 @@ from ..messages import (
 )
 from ..sse import Frame
 from .anthropic_blocks import Block, call_name, cited, is_call, shown, text, whole
-from .base import ModelInfo, ModelRequest, SdkProvider, Translator, finish_reason, own_tools, read_json
+from .base import ModelInfo, ModelRequest, SdkProvider, Surroundings, Translator, finish_reason, own_tools, read_json
 from .failures import Told
 
 _FINISH = {
@@ -246,6 +246,7 @@ class MessagesTranslator:
         "_open",
         "_unsigned",
         "_usage",
+        "around",
         "batch",
         "is_complete",
         "told",
@@ -255,6 +256,7 @@ class MessagesTranslator:
         self.told = told
         self.batch = Batch()
         self.is_complete = False
+        self.around = Surroundings()
         self._usage: dict[str, int] = {}
         self._id: tuple[object] | None = None
         self._has_finished = False
@@ -276,15 +278,20 @@ class MessagesTranslator:
             if frame.data.startswith(b"[DONE]"):
                 self._done()
                 continue
+            if said := self.around.text(frame.data):
+                batch.join(TextDelta, self.around.key, said)
+                continue
             event = read_json(frame, self.told.label)
             kind = event.get("type")
             if kind == "content_block_delta":
                 delta, index = event["delta"], event["index"]
                 if delta["type"] == "text_delta" and index not in self._opaque:
                     batch.join(TextDelta, index, delta["text"])
+                    self.around.learn(frame, event, delta, "text", index)
                 else:
                     self._delta(index, delta)
             elif kind == "content_block_start":
+                self.around.forget()
                 self._start(event["index"], event["content_block"])
             elif kind == "content_block_stop":
                 self._stop(event["index"])

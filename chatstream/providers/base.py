@@ -33,6 +33,7 @@ from .failures import Told as Told
 from .limits import DEFAULT_LIMITS, Watch
 from .limits import Limits as Limits
 from .reading import Awaited, Reading, Source, pulled
+from .reading import Surroundings as Surroundings
 from .reading import Take as Take
 from .reading import Translator as Translator
 from .reading import translate as translate

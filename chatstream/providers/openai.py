@@ -47,7 +47,7 @@ from ..messages import (
 )
 from ..sse import Frame
 from ..tools import Tool
-from .base import ModelRequest, Told, Translator, finish_reason, own_tools, read_json
+from .base import ModelRequest, Surroundings, Told, Translator, finish_reason, own_tools, read_json
 from .openai_chat import OpenAIChat, is_reasoning_model
 from .openai_items import PAID, Item, input_of, is_error, is_output, name_of, result_of, word
 
@@ -261,6 +261,7 @@ class ResponsesTranslator:
     def __init__(self, told: Told) -> None:
         self.told = told
         self.batch = Batch()
+        self.around = Surroundings()  # which nothing is learned for: every event has a number
         self.is_complete = False
         # The text under way: where it is by its indexes, and its key.
         self._place: tuple[object, object] | None = None

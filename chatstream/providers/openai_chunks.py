@@ -33,7 +33,7 @@ from ..deltas import (
 )
 from ..messages import Citation, read_arguments
 from ..sse import Frame
-from .base import Told, finish_reason, read_json
+from .base import Surroundings, Told, finish_reason, read_json
 
 _FINISH = {
     "": FinishReason.STOP,  # only `[DONE]` said that it was over
@@ -132,6 +132,7 @@ class ChatTranslator:
         self.told = told
         self.batch = Batch()
         self.is_complete = False
+        self.around = Surroundings()
         self._speaking = ""
         # Whether a choice was there at all; whether the answer comes as `message`, and its text so far.
         self._answered = False
@@ -154,19 +155,25 @@ class ChatTranslator:
                 if frame.data.startswith(b"[DONE]"):
                     self._done()
                     continue
+                if said := self.around.text(frame.data):
+                    self.batch.join(TextDelta, _TEXT, said)
+                    continue
                 chunk = read_json(frame, self.told.label)
                 if not isinstance(chunk, dict):
                     continue
                 if usage := chunk.get("usage"):
                     self._counted(usage)
-                choices = chunk.get("choices")
+                choices = chunk.get("choices") or ()
                 if not choices or chunk.get("error"):
                     self._raise_error(chunk, frame)
-                for choice in choices or ():
+                plain: dict[str, Any] | None = None
+                for choice in choices:
                     if not choice.get("index"):  # others are other answers to the same question
-                        self._choice(choice)
+                        plain = self._choice(choice)
                 if "citations" in chunk or "search_results" in chunk or "x_groq" in chunk:
                     self._aside(chunk)
+                elif plain is not None and len(choices) == 1 and not usage:
+                    self.around.learn(frame, chunk, plain, "content", _TEXT)
         finally:
             # Some servers count in every chunk: once a read is enough, but also before an error.
             if self._usage:
@@ -193,17 +200,22 @@ class ChatTranslator:
         if isinstance(usage, dict) and usage:
             self._usage = usage
 
-    def _choice(self, choice: dict[str, Any]) -> None:
+    def _choice(self, choice: dict[str, Any]) -> dict[str, Any] | None:
+        """Read a choice; returns its delta where that is more of the text, and nothing else is said."""
+        plain = None
         delta = choice.get("delta") or {}
         content = delta.get("content")
         if content and self._speaking == _TEXT and len(delta) == 1 and isinstance(content, str):
-            self.batch.join(TextDelta, _TEXT, content)  # most of all chunks are this, and worth the shortest way
+            self.batch.join(TextDelta, _TEXT, content)
+            plain = delta
         elif delta:
             self._delta(delta)
         elif message := choice.get("message"):
             self._message(message)
         if raw := choice.get("finish_reason"):
             self._finished(str(raw), choice)
+            return None
+        return plain
 
     def _finished(self, raw: str, choice: dict[str, Any]) -> None:
         # Google's words have a reason behind them: "function_call_filter: MALFORMED_FUNCTION_CALL".
@@ -318,6 +330,7 @@ class ChatTranslator:
 
     def _speak(self, kind: str) -> None:
         """End the part that was under way: this API says only what comes, not what ends."""
+        self.around.forget()
         self._tell_details()
         if self._speaking:
             self.batch.add(PartEnd(self._speaking))

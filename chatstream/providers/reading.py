@@ -10,10 +10,13 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import suppress
 from typing import Any, Protocol, TypeVar
 
+import orjson
+
 from .. import errors
-from ..deltas import Batch, Delta, OpaqueDelta, ReasoningDelta, TextDelta, ToolCallDelta
+from ..deltas import Batch, Delta, Key, OpaqueDelta, ReasoningDelta, TextDelta, ToolCallDelta
 from ..sse import Decoder, Frame
 from .failures import Told
 from .limits import Watch
@@ -29,14 +32,70 @@ Feed = Callable[[bytes], Awaitable[None] | None]
 _MISREAD = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 
 
+class Surroundings:
+    """What stands around the text of events that differ in nothing else, so that of the next only the text is read.
+
+    Most of an answer is such events: with 16 in a read that saves a third of a delta's cost, alone a tenth (measured).
+    They are learned from one that was read whole; where others keep changing, such as OpenAI's `obfuscation`, nothing
+    is. `key` is that of the part whose text it is.
+    """
+
+    __slots__ = ("_before", "_behind", "_ending", "_opening", "_tries", "key")
+
+    def __init__(self) -> None:
+        self._tries = 8
+        self.forget()
+
+    def forget(self) -> None:
+        """Read the next events whole."""
+        self.key: Key = ""
+        self._before = self._opening = b"\n"  # with which no event begins
+        self._behind = self._ending = b""
+
+    def text(self, data: bytes) -> str:
+        """Return the text in an event's data that is otherwise as what was learned; nothing where it is not."""
+        before, behind = self._before, self._behind
+        return _between(data, before, behind) if data.startswith(before) and data.endswith(behind) else ""
+
+    def text_of_event(self, event: bytes) -> str:
+        """Return the same for a whole event, with its lines and the blank one behind it."""
+        opening, ending = self._opening, self._ending
+        return _between(event, opening, ending) if event.startswith(opening) and event.endswith(ending) else ""
+
+    def learn(self, frame: Frame, event: Any, holder: dict[str, Any], name: str, key: Key) -> None:
+        """Learn from a frame and the event in it; `holder` is the object there whose member `name` is the text."""
+        if not self._tries:
+            return
+        self._tries -= 1
+        before, found, behind = frame.data.rpartition(orjson.dumps(holder[name]))
+        # What was found is its place if another text there is another text in that member, and changes nothing else.
+        holder[name] += "+"
+        with suppress(ValueError):
+            if found and orjson.loads(b"%b%b%b" % (before, orjson.dumps(holder[name]), behind)) == event:
+                line = b"" if frame.event == b"message" else b"event: %b\n" % frame.event
+                self.key, self._before, self._behind = key, before, behind
+                self._opening, self._ending = b"%bdata: %b" % (line, before), behind + b"\n\n"
+
+
+def _between(data: bytes, before: bytes, behind: bytes) -> str:
+    """Return the text whose JSON stands between the two, nothing where there is none or something else."""
+    try:
+        text = orjson.loads(data[len(before) : -len(behind)])
+    except ValueError:
+        return ""
+    return text if type(text) is str else ""
+
+
 class Translator(Protocol):
     """Turns the frames of one response into deltas.
 
-    `told` is who speaks, `batch` what was gathered of this read; `is_complete` says that the end was seen.
+    `told` is who speaks, `batch` what was gathered of this read; `is_complete` says that the end was seen. It has
+    `around` learn from what it reads.
     """
 
     told: Told
     batch: Batch
+    around: Surroundings
     is_complete: bool
 
     def feed(self, frames: list[Frame]) -> list[Delta]: ...
@@ -64,6 +123,9 @@ class Reading:
         """Take the next bytes; returns what to wait for before the next. Raises ProviderError, and what `take` does."""
         if self._tap is not None:
             self._tap(chunk)
+        around = self._translator.around
+        if (text := around.text_of_event(chunk)) and self._decoder.is_between:  # nearly every read is one such event
+            return self._take([TextDelta(around.key, text)])
         frames = self._decoder.feed(chunk)
         return self._hand_on(frames) if frames else None
 

@@ -30,6 +30,9 @@ KEEP = 15.0  # seconds that a connection waits for its next request
 _MOST = 256 * 1024  # bytes of a body that wait to be taken
 _LONGEST = 64 * 1024  # bytes of a head, or of what stands behind the last chunk
 _SIZE = re.compile(rb"([0-9a-fA-F]{1,12})[ \t]*(?:;[^\r\n]*)?").fullmatch
+# The sizes that chunks have begun with: with 16 in a read, reading each anew was a fifth of a delta's cost (measured).
+_SIZES: dict[bytes, int] = {}
+_MOST_SIZES = 4096
 _STATUS = re.compile(rb"HTTP/1\.([01]) (\d{3})(?: [^\r\n]*)?").fullmatch
 _Headers = list[tuple[bytes, bytes]]
 
@@ -195,11 +198,11 @@ class _Connection(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)  # uvloop's are none by name
 
     def data_received(self, data: bytes) -> None:
-        if self._is_chunked and not (self._left or self._rest or self._head) and self._body is not None:
+        is_between = not (self._left or self._rest or self._head or self._is_last)
+        if is_between and self._is_chunked and self._body is not None:
             # Nearly every read is one event, and that one chunk.
             end = data.find(b"\r\n")
-            size = _SIZE(data, 0, end)
-            if size and 0 < int(size[1], 16) == len(data) - end - 4:
+            if _SIZES.get(data[:end]) == len(data) - end - 4:
                 self._body.receive(data[end + 2 : -2])
                 return
         if self._rest:
@@ -287,6 +290,14 @@ class _Connection(asyncio.Protocol):
         """Hand on what the chunks in one read hold, together."""
         parts: list[bytes] = []
         at, end = 0, len(data)
+        is_whole = not (self._left or self._is_last)
+        while is_whole:  # chunks that are whole, and whose sizes are known
+            line = data.find(b"\r\n", at)
+            stop = line + 4 + _SIZES.get(data[at:line], end)
+            if line < 0 or stop > end:
+                break
+            parts.append(data[line + 2 : stop - 2])
+            at = stop
         while at < end and not self._is_last:
             if not self._left:
                 line = data.find(b"\r\n", at)
@@ -319,6 +330,8 @@ class _Connection(asyncio.Protocol):
             raise httpx2.RemoteProtocolError(f"a chunk begins with no size: {line[:100]!r}")
         size = int(found[1], 16)
         self._is_last = size == 0
+        if size and len(line) < 8 and len(_SIZES) < _MOST_SIZES:
+            _SIZES[line] = size
         return size + 2 if size else 0
 
     def _read_trailer(self, rest: bytes) -> None:

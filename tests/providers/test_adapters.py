@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
 from typing import Any
 
+import orjson
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
@@ -27,6 +28,7 @@ from chatstream.providers.failures import retry_after
 from chatstream.providers.openai import ResponsesTranslator
 from chatstream.providers.openai_chat import OpenAIChat
 from chatstream.providers.openai_chunks import ChatTranslator
+from chatstream.sse import Frame
 from chatstream.testing import Call, FakeProvider, Turn, chat_stream, messages_stream, responses_stream
 from chatstream.turn import Turn as TurnOfEvents
 from tests.cuts import random_cut
@@ -89,6 +91,64 @@ def test_a_stream_means_the_same_however_it_is_cut(api: str) -> None:
     for seed in range(30):
         assert message_of(translate(api, stream, random_cut(stream, seed))) == expected
     assert message_of(translate(api, stream, [stream[at : at + 1] for at in range(len(stream))])) == expected
+
+
+# What may stand in place of a text in the JSON of its event: another text, what is none, and what says more than that.
+IN_PLACE = [
+    *(b'"b"', b'"b" ', b'""', b'"\\u00e9\\n"', b'"\\ud83d"', b'"\\ud83d\\ude00"', b'"\xc3\xa9"', b'"\xc3"', b'"\\x"'),
+    *(b"null", b"7", b'["b"]', b"{}", b'"b', b'b"', b""),
+    *(b'"b", "role": "assistant"', b'"b", "reasoning": "c"', b'"b", "content": "c"', b'"b", "type": "x"'),
+    *(b'"b"}, "finish_reason": "length", "x": {"y": "z"', b'"b"}, "index": 1, "x": {"y": "z"', b'"b"}, {"y": "z"'),
+]
+
+
+@pytest.mark.parametrize("api", ["anthropic", "openai_chat"])
+@pytest.mark.parametrize("raw", IN_PLACE)
+def test_what_is_read_by_its_surroundings_alone_means_the_same(
+    api: str, raw: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stream = APIS[api][1](Turn(text="one two six", chunk=4))
+    assert stream.count(b'"two "') == 1
+    stream = stream.replace(b'"two "', raw)
+
+    def read(pieces: Sequence[bytes] = ()) -> object:
+        """Return the message, or the error."""
+        try:
+            return message_of(translate(api, stream, pieces))
+        except errors.ProviderError as error:
+            return error.code, error.message
+
+    # An event at a time, which may be cut again: what is left of one must not be taken for nothing.
+    events = [event + b"\n\n" for event in stream.split(b"\n\n")[:-1]]
+    cut = [
+        events,
+        *([piece for event in events for piece in (event[:at], event[at:]) if piece] for at in (1, 9, -2, -1)),
+    ]
+    shortly = read()
+    assert [read(pieces) for pieces in cut] == [shortly] * len(cut)
+    monkeypatch.setattr(base.Surroundings, "learn", lambda *_: None)
+    assert shortly == read()
+
+
+def test_surroundings_are_learned_where_the_text_is_and_nowhere_else() -> None:
+    around = base.Surroundings()
+
+    def learn(data: bytes) -> None:
+        event = orjson.loads(data)
+        around.learn(Frame(data, b"delta"), event, event["delta"], "text", 0)
+
+    learn(b'{"delta":{"text":"a"},"id":"a"}')
+    assert around.text(b'{"delta":{"text":"a"},"id":"b"}') == ""
+    assert around.text(b'{"delta":{"text":"b"},"id":"a"}') == ""
+    learn(b'{"delta":{"text":"a"},"id":"c"}')
+    assert around.text(b'{"delta":{"text":"b"},"id":"c"}') == "b"
+    assert around.text(b'{"delta":{"text":"b"},"id":"d"}') == ""
+    whole = b'event: delta\ndata: {"delta":{"text":"b"},"id":"c"}\n\n'
+    assert around.text_of_event(whole) == "b"
+    for other in (whole[:-1], whole[:-1] + b"\r\n", b"id: 1\n" + whole, whole.replace(b"event: delta", b"event: d")):
+        assert around.text_of_event(other) == ""
+    around.forget()
+    assert around.text(b'{"delta":{"text":"b"},"id":"c"}') == around.text_of_event(whole) == ""
 
 
 @pytest.mark.parametrize("api", APIS)

@@ -69,8 +69,8 @@ async def answering(*pieces: bytes, tls: ssl.SSLContext | None = None) -> AsyncI
                 asked.append(writer.get_extra_info("peername")[1])
                 for piece in pieces:
                     writer.write(piece)
-                    await asyncio.sleep(0)
-                    await asyncio.sleep(0)
+                    for _ in range(5):  # turns of the loop, until the other side has read it
+                        await asyncio.sleep(0)
                 if b"".join(pieces) not in WHOLE.values():
                     break
         except (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
@@ -126,6 +126,13 @@ async def test_a_free_connection_that_the_server_closed_or_that_waited_too_long_
         await asyncio.sleep(0.2)
         await http.get(url)
     assert len(set(asked)) == 2
+
+
+@pytest.mark.parametrize("trailer", [[b"5\r\nhello\r\n", b"\r\n"], [b"5\r\nhello\r\n\r\n"]])
+async def test_what_stands_behind_the_last_chunk_is_none_however_it_looks(trailer: list[bytes]) -> None:
+    body = OK + b"Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n5\r\nhello\r\n0\r\n"
+    async with answering(body, *trailer) as (url, _), client() as http:
+        assert (await http.get(url)).content == b"hellohello"
 
 
 async def test_many_hints_are_no_trouble() -> None:
