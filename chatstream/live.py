@@ -163,6 +163,7 @@ class LiveRun:
             return await halted
         finally:
             self._ready.pop(halted, None)
+            del halted  # which leads to what is raised, and that back here
 
     async def _wait_for(self, viewer: Awaitable[None]) -> None:
         self._slow += 1
@@ -265,7 +266,8 @@ class LiveRun:
             try:
                 wait = show(entries)
             except Exception as error:  # of this viewer, who is told it where it waits
-                waits.append((halted, error))
+                # Who is gone is nothing to trace, and the frames lead back here: they would wait for the collector.
+                waits.append((halted, error.with_traceback(None) if isinstance(error, ConnectionError) else error))
             else:
                 if wait is not None:
                     waits.append((halted, wait))

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from chatstream.agent import new_id
+from chatstream.errors import Busy
 from chatstream.testing import Call, FakeProvider, Recorded, Turn, chat_stream
 
 from .kills import has_results
@@ -81,7 +82,7 @@ async def prove(report: Report, folder: Path, count: int) -> None:
         await proof.tear(count)
         after = await proof.rest(before)
         await proof.fill()
-        assert after.left < 20 * count, f"{after.left} objects were left in circles"
+        assert after.left < count, f"{after.left} objects were left in circles"
         assert "Traceback" not in program.log.read_text(), program.log.read_text()[-3000:]
     report.say(f"{count:,} connections torn: " + ", ".join(f"{times:,} {kind}" for kind, times in proof.torn.items()))
     report.say(
@@ -151,7 +152,9 @@ class _Proof:
             told = await asyncio.gather(
                 *(client.answer({"messages": [{"role": "user", "content": "Speak."}]}) for _ in range(AT_ONCE))
             )
-        assert not any(value["type"] == "notice" for values in told for value in values), "a place is still taken"
+        notices = [value for values in told for value in values if value["type"] == "notice"]
+        # Another notice may be of a connection that the provider closed as it was taken.
+        assert not any(notice["code"] == Busy.code for notice in notices), f"a place is still taken: {notices}"
 
     async def _look(self) -> Json:
         async with Client(self.program.url) as client:
