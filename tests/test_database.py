@@ -327,6 +327,19 @@ async def test_processes_may_open_a_new_folder_at_once(tmp_path: Path) -> None:
     await database.close()
 
 
+async def test_what_was_written_moves_to_the_file_by_itself(tmp_path: Path) -> None:
+    database = Database(tmp_path)
+    await database.open(Schema("texts", ["CREATE TABLE texts (text TEXT NOT NULL) STRICT;"]))
+    for _ in range(600):
+        await database.append("INSERT INTO texts SELECT value->>0 FROM json_each(?)", ("x" * 4000,))
+    for _ in range(3000):
+        if (size := (tmp_path / FILE).stat().st_size) > 1_000_000:
+            break
+        await asyncio.sleep(0.01)
+    assert size > 1_000_000
+    await database.close()
+
+
 async def test_a_checkpoint_leaves_nothing_in_the_journal(tmp_path: Path) -> None:
     database = Database(tmp_path)
     await database.open(SCHEMA)

@@ -279,6 +279,7 @@ def prepare() -> None:
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     os.environ.update(dict.fromkeys(("no_proxy", "NO_PROXY"), "127.0.0.1"))
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell has ignored in the background
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
 
 
