@@ -17,7 +17,7 @@ from .errors import ChatstreamError
 
 def main() -> int:
     """Run the server; returns 0 after Ctrl-C or SIGTERM, 2 where it could not start (1: `replay --check` failed)."""
-    gc.disable()  # until `serve` has loaded all: nearly nothing of it is garbage, and looking takes 0.2 s (measured)
+    gc.disable()  # until all is loaded: nearly nothing of it is garbage, and looking for some takes 0.2 s (measured)
     try:
         if sys.argv[1:2] == ["replay"]:
             replay = read_replay(sys.argv[2:])
@@ -34,6 +34,8 @@ def main() -> int:
         return 2
     except KeyboardInterrupt:
         pass
+    finally:
+        gc.enable()
     return 0
 
 

@@ -15,8 +15,8 @@ measured).
 
 The journal is a WAL with `synchronous=NORMAL` (https://sqlite.org/pragma.html#pragma_synchronous): what is committed
 survives the death of the process, and may be lost when the machine loses its power. A thread beside the writer moves it
-to the file, for that waits for the disk: 10 ms, and 300 where others use it too (measured), in which the writer would
-stand still, and every stream.
+to the file, for that waits for the disk: 10 ms, and up to 230 where others use it too (measured), in which the writer
+would stand still, and every stream.
 
 A process that has the file open holds a lock on a file named after it, which the system lets go of when it dies,
 however it dies. So the others can tell.
@@ -33,7 +33,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -62,9 +62,9 @@ _WINDOW = 0.02  # seconds over which they are counted
 _BUSY = 5.0  # seconds that another process may hold the file
 _READERS = 3  # one of which may move the journal to the file
 _MANY = 1000  # pages of the journal that are moved together, about
-_PAGE = 40  # rows, about
-# Pages of the journal from which on the writer helps: it begins anew only when all of it was moved, which without a
-# pause in the writing it never is.
+_ROWS_OF_A_PAGE = 40  # about, where they are the log's
+# The journal begins anew only once all of it was moved, which beside a writer without a pause never happens: from so
+# many pages on the writer moves it itself.
 _TOO_MANY = 16_000
 
 
@@ -106,7 +106,9 @@ class Database:
         self._connection: sqlite3.Connection | None = None
         self._readers: ThreadPoolExecutor | None = None
         self._local = threading.local()
-        self._moving = threading.Lock()  # SQLite refuses a second one who moves the journal, and does not let it wait
+        self._moves = threading.Lock()  # SQLite refuses a second one who moves the journal, and does not let it wait
+        self._moving: Future[bool] | None = None  # the last time that it was moved beside the writer
+        self._length = 0  # its pages then
         self._opened: list[sqlite3.Connection] = []
         self._lock = -1
 
@@ -287,7 +289,7 @@ class Database:
             with _mapped():
                 connection.execute("PRAGMA journal_mode = WAL")
                 connection.execute("PRAGMA synchronous = NORMAL")
-                connection.execute(f"PRAGMA wal_autocheckpoint = {_TOO_MANY}")
+                connection.execute("PRAGMA wal_autocheckpoint = 0")  # see `_start_to_move`
         except StorageError as error:
             connection.close()
             raise ConfigError(f"--data: {path} cannot be used: {error.message}") from error
@@ -305,23 +307,41 @@ class Database:
 
     def _move(self, how: str, connection: sqlite3.Connection) -> bool:
         """Move the journal to the file, by one of SQLite's ways (`PRAGMA wal_checkpoint`); False if it is in use."""
-        with self._moving:
-            busy, *_ = connection.execute(f"PRAGMA wal_checkpoint({how})").fetchone()
+        with self._moves:
+            busy, self._length, _ = connection.execute(f"PRAGMA wal_checkpoint({how})").fetchone()
         return not busy
+
+    def _start_to_move(self, connection: sqlite3.Connection) -> None:
+        """Have the journal moved beside the writer, or move it here where it is long.
+
+        Where a commit begins the journal anew while somebody begins to move it, SQLite before 3.51.3 may lose pages
+        (https://sqlite.org/wal.html#walresetbug). So it is moved only where something was committed since it was moved
+        last: then no commit begins it anew until that is moved too.
+        """
+        if self._readers is None:
+            return
+        if self._length < _TOO_MANY:
+            self._moving = self._readers.submit(self._read, partial(self._move, "PASSIVE"))
+        else:
+            with suppress(sqlite3.Error):  # the next time mends it
+                self._move("PASSIVE", connection)
+            self._length = 0
 
     def _serve(self) -> None:
         connection = self._connection
         assert connection is not None
         pages = 0
         while jobs := self._jobs.get():
+            # Asked before the commit, so that it comes after what was moved.
+            may_move, changes = self._moving is None or self._moving.done(), connection.total_changes
             _commit(connection, jobs)
             with suppress(RuntimeError):  # the loop is closed: nobody waits
                 self._done.put(jobs)
                 self._loop.call_soon_threadsafe(self._tell)
-            pages += 2 + len(jobs) // _PAGE
-            if pages >= _MANY and self._readers is not None:
+            pages += 2 + len(jobs) // _ROWS_OF_A_PAGE
+            if may_move and pages >= _MANY and connection.total_changes > changes:
                 pages = 0
-                self._readers.submit(self._read, partial(self._move, "PASSIVE"))  # the next one mends what fails
+                self._start_to_move(connection)
 
 
 def _commit(connection: sqlite3.Connection, jobs: list[_Job]) -> None:

@@ -163,7 +163,6 @@ class LiveRun:
             return await halted
         finally:
             self._ready.pop(halted, None)
-            del halted  # which leads to what is raised, and that back here
 
     async def _wait_for(self, viewer: Awaitable[None]) -> None:
         self._slow += 1

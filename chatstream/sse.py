@@ -76,8 +76,10 @@ class Decoder:
                 frames.append(_new(Frame, (data, kind, self.last_id)))
             elif (frame := self._frame(block)) is not None:
                 frames.append(frame)
-                if len(line) < 80 and len(_TYPES) < _MOST_TYPES and (usual := _TYPE(line)):
-                    _TYPES[line] = usual[1]
+                if len(line) < 80 and (usual := _TYPE(line)):
+                    if len(_TYPES) > _MOST_TYPES:
+                        _TYPES.clear()
+                    _TYPES.update({b"": b"message", line: usual[1]})
         return frames
 
     def close(self) -> list[Frame]:

@@ -9,12 +9,14 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from chatstream import database as module
 from chatstream.database import FILE, TICK, Database, Schema
 from chatstream.errors import ConfigError, StorageError
 
@@ -337,6 +339,31 @@ async def test_what_was_written_moves_to_the_file_by_itself(tmp_path: Path) -> N
             break
         await asyncio.sleep(0.01)
     assert size > 1_000_000
+    await database.close()
+
+
+@pytest.mark.parametrize(("most", "where"), [(16_000, "chatstream-reader"), (0, "chatstream-writer")])
+async def test_one_thread_at_a_time_moves_it_and_the_writer_itself_where_it_is_long(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most: int, where: str
+) -> None:
+    movers: list[str] = []
+    may_end = threading.Event()
+
+    def move(self: Database, how: str, connection: sqlite3.Connection) -> bool:
+        movers.append(threading.current_thread().name)
+        return where == "chatstream-writer" or may_end.wait(30)
+
+    monkeypatch.setattr(module, "_MANY", 1)
+    monkeypatch.setattr(module, "_TOO_MANY", most)
+    monkeypatch.setattr(Database, "_move", move)
+    database = Database(tmp_path)
+    await database.open(SCHEMA)
+    for number in range(5):
+        await database.append(ROWS, (number,))
+    assert await database.read(numbers) == list(range(5)), "somebody is there to read"
+    assert {name.partition("_")[0] for name in movers} == {where}
+    assert len(movers) == (5 if where == "chatstream-writer" else 1)
+    may_end.set()
     await database.close()
 
 

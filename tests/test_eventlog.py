@@ -111,6 +111,12 @@ async def test_what_was_appended_is_read_from_any_number_on(log: EventLog, limit
         assert await read_all(log, "run", after, limit) == numbered(run)[after:]
 
 
+async def test_a_run_may_begin_with_anything(log: EventLog) -> None:
+    await log.append("run", 1, [TextDelta(0, 'a "word"')])
+    await log.append("run", 2, [TextDelta(0, "\u2028\N{GRINNING FACE}\0")])
+    assert await read_all(log, "run") == [(1, TextDelta(0, 'a "word"')), (2, TextDelta(0, "\u2028\N{GRINNING FACE}\0"))]
+
+
 async def test_the_order_is_that_of_the_calls_awaited_or_not(log: EventLog) -> None:
     run = run_of(300)
     appended = [log.append("run", first, batch) for first, batch in batches(run)]

@@ -156,7 +156,7 @@ class ChatTranslator:
                     self._done()
                     continue
                 if said := self.around.text(frame.data):
-                    self.batch.join(TextDelta, _TEXT, said)
+                    self.batch.join(TextDelta, self.around.key, said)
                     continue
                 chunk = read_json(frame, self.told.label)
                 if not isinstance(chunk, dict):

@@ -40,50 +40,50 @@ class Surroundings:
     is. `key` is that of the part whose text it is.
     """
 
-    __slots__ = ("_before", "_behind", "_ending", "_opening", "_tries", "key")
+    __slots__ = ("_around_data", "_around_event", "_tries", "key")
 
     def __init__(self) -> None:
-        self._tries = 8
         self.forget()
 
     def forget(self) -> None:
         """Read the next events whole."""
         self.key: Key = ""
-        self._before = self._opening = b"\n"  # with which no event begins
-        self._behind = self._ending = b""
+        self._tries = 8
+        # What stands before and behind the text, each with its quote, which nothing may stand between.
+        self._around_data: tuple[bytes, bytes] | None = None
+        self._around_event: tuple[bytes, bytes] | None = None
 
     def text(self, data: bytes) -> str:
         """Return the text in an event's data that is otherwise as what was learned; nothing where it is not."""
-        before, behind = self._before, self._behind
-        return _between(data, before, behind) if data.startswith(before) and data.endswith(behind) else ""
+        return "" if self._around_data is None else _between(data, *self._around_data)
 
     def text_of_event(self, event: bytes) -> str:
         """Return the same for a whole event, with its lines and the blank one behind it."""
-        opening, ending = self._opening, self._ending
-        return _between(event, opening, ending) if event.startswith(opening) and event.endswith(ending) else ""
+        return "" if self._around_event is None else _between(event, *self._around_event)
 
     def learn(self, frame: Frame, event: Any, holder: dict[str, Any], name: str, key: Key) -> None:
         """Learn from a frame and the event in it; `holder` is the object there whose member `name` is the text."""
-        if not self._tries:
+        if not (self._tries and holder[name]):  # no text is nothing that was said
             return
         self._tries -= 1
         before, found, behind = frame.data.rpartition(orjson.dumps(holder[name]))
         # What was found is its place if another text there is another text in that member, and changes nothing else.
         holder[name] += "+"
-        with suppress(ValueError):
+        with suppress(ValueError, RecursionError):
             if found and orjson.loads(b"%b%b%b" % (before, orjson.dumps(holder[name]), behind)) == event:
-                line = b"" if frame.event == b"message" else b"event: %b\n" % frame.event
-                self.key, self._before, self._behind = key, before, behind
-                self._opening, self._ending = b"%bdata: %b" % (line, before), behind + b"\n\n"
+                self.key = key
+                self._around_data = before, behind = before + b'"', b'"' + behind
+                if b"\n" not in frame.data:
+                    line = b"" if frame.event == b"message" else b"event: %b\n" % frame.event
+                    self._around_event = b"%bdata: %b" % (line, before), behind + b"\n\n"
 
 
 def _between(data: bytes, before: bytes, behind: bytes) -> str:
-    """Return the text whose JSON stands between the two, nothing where there is none or something else."""
-    try:
-        text = orjson.loads(data[len(before) : -len(behind)])
-    except ValueError:
-        return ""
-    return text if type(text) is str else ""
+    """Return the text whose JSON stands between the two, which have its quotes; nothing where there is none."""
+    if data.startswith(before) and data.endswith(behind):
+        with suppress(ValueError):
+            return str(orjson.loads(data[len(before) - 1 : len(data) - len(behind) + 1]))
+    return ""
 
 
 class Translator(Protocol):

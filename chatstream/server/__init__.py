@@ -294,8 +294,8 @@ async def serve(server: Server) -> None:
             opening.result()
             _announce(config, listening[0].sockets[0].getsockname()[1], f"{provider.name}:{model}", server.home)
             # What was imported stays, and timers that were cancelled look like much new: the collector need not walk
-            # either again and again (pauses of 190 ms at 350 streams). With 1,000 streams its short walks are pauses of
-            # 10 ms so, 25 where they begin at 50,000 objects, and the next longer ones 100 ms: rare (all measured).
+            # either again and again (pauses of 190 ms at 350 streams). With 1,000 streams a short walk takes 10 ms so
+            # (25 with 50,000 objects), and a longer one, which is rare, 100 (all measured).
             gc.freeze()
             gc.set_threshold(20_000, 50, 100)
             gc.enable()

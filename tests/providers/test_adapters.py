@@ -25,9 +25,11 @@ from chatstream.providers import ModelRequest, base
 from chatstream.providers.anthropic import Anthropic, MessagesTranslator
 from chatstream.providers.base import SdkProvider, Told
 from chatstream.providers.failures import retry_after
+from chatstream.providers.limits import Limits, Watch
 from chatstream.providers.openai import ResponsesTranslator
 from chatstream.providers.openai_chat import OpenAIChat
 from chatstream.providers.openai_chunks import ChatTranslator
+from chatstream.providers.reading import Reading
 from chatstream.sse import Frame
 from chatstream.testing import Call, FakeProvider, Turn, chat_stream, messages_stream, responses_stream
 from chatstream.turn import Turn as TurnOfEvents
@@ -96,6 +98,7 @@ def test_a_stream_means_the_same_however_it_is_cut(api: str) -> None:
 # What may stand in place of a text in the JSON of its event: another text, what is none, and what says more than that.
 IN_PLACE = [
     *(b'"b"', b'"b" ', b'""', b'"\\u00e9\\n"', b'"\\ud83d"', b'"\\ud83d\\ude00"', b'"\xc3\xa9"', b'"\xc3"', b'"\\x"'),
+    *(b'\n"b"', b'"b"\n\n', b'"b"\r', b'"b"\r\n', b'""\n"b"'),
     *(b"null", b"7", b'["b"]', b"{}", b'"b', b'b"', b""),
     *(b'"b", "role": "assistant"', b'"b", "reasoning": "c"', b'"b", "content": "c"', b'"b", "type": "x"'),
     *(b'"b"}, "finish_reason": "length", "x": {"y": "z"', b'"b"}, "index": 1, "x": {"y": "z"', b'"b"}, {"y": "z"'),
@@ -128,6 +131,88 @@ def test_what_is_read_by_its_surroundings_alone_means_the_same(
     assert [read(pieces) for pieces in cut] == [shortly] * len(cut)
     monkeypatch.setattr(base.Surroundings, "learn", lambda *_: None)
     assert shortly == read()
+
+
+def event(value: object) -> bytes:
+    return b"data: %b\n\n" % orjson.dumps(value)
+
+
+def block(index: int, kind: str) -> bytes:
+    return event({"type": "content_block_start", "index": index, "content_block": {"type": kind, "text": ""}})
+
+
+def word(text: str) -> bytes:
+    return event({"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": text}})
+
+
+def chunk(*deltas: dict[str, Any], **members: Any) -> bytes:
+    return event({"choices": [{"index": 0, "delta": delta} for delta in deltas]} | members)
+
+
+ONE, TWO = {"prompt_tokens": 1}, {"prompt_tokens": 2}
+# Events that look like what was learned and come where they mean something else.
+ELSEWHERE = {
+    "another kind of block": ("anthropic", [block(0, "text"), word("a"), word("b"), block(0, "new"), word("c")]),
+    "an end between": (
+        "anthropic",
+        [block(0, "text"), word("a"), event({"type": "content_block_stop", "index": 0}), word("b"), word("c")],
+    ),
+    "thoughts between": (
+        "openai_chat",
+        [chunk({name: text}) for text, name in [*zip("abc", ["content"] * 3, strict=True), ("d", "reasoning")]]
+        + [chunk({"content": "e"}), chunk({"reasoning": "f"}), chunk({"content": "g"})],
+    ),
+    "two choices": ("openai_chat", [chunk({"content": "a"}), *[chunk({"content": "b"}, {"content": "c"})] * 3]),
+    "tokens": ("openai_chat", [*[said := chunk({"content": "a"}, usage=ONE)] * 2, chunk(usage=TWO), said]),
+    "tokens in another place": (
+        "openai_chat",
+        [*[said := chunk({"content": "a"}, x_groq={"usage": ONE})] * 2, chunk(usage=TWO), said],
+    ),
+}
+
+
+@pytest.mark.parametrize(("api", "stream"), ELSEWHERE.values(), ids=ELSEWHERE)
+def test_what_looks_like_a_text_that_was_learned_is_read_for_what_it_is(
+    api: str, stream: list[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read() -> object:
+        batches: list[list[Delta]] = []
+        reading = Reading(APIS[api][0](TOLD), batches.append)
+        for each in stream:
+            reading.feed(each)
+        turn = TurnOfEvents(0, "p:m")
+        turn.feed(delta for batch in batches for delta in batch)
+        return turn.usage, turn.close()
+
+    shortly = read()
+    monkeypatch.setattr(base.Surroundings, "learn", lambda *_: None)
+    assert shortly == read()
+
+
+def test_an_event_behind_half_of_another_is_none_by_itself() -> None:
+    reading = Reading(MessagesTranslator(TOLD), lambda batch: None)
+    for each in (block(0, "text"), word("a"), word("b"), b"data: {}\n"):
+        reading.feed(each)
+    with pytest.raises(errors.ProviderBroken):
+        reading.feed(word("c"))
+
+
+def test_an_event_of_any_depth_is_read_before_and_after_it_could_be_learned_from() -> None:
+    deep = b',"x":' + b"[" * 1000 + b"]" * 1000 + b"}\n\n"
+    stream = messages_stream(Turn(text="one two six", chunk=4)).replace(
+        b"}\n\nevent: content_block_delta", deep + b"event: content_block_delta"
+    )
+    assert message_of(translate("anthropic", stream)).text == "one two six"
+
+
+async def test_an_answer_has_begun_with_its_first_word_however_that_is_read() -> None:
+    stream = messages_stream(Turn(text="one two six", chunk=4)).replace(b'"one "', b'""')
+    watch = Watch(Limits(), "Fake")
+    reading = Reading(MessagesTranslator(TOLD), lambda batch: None, watch)
+    told, word, _ = stream.partition(b'"two "')
+    for event in (told + word + b"}}\n\n").split(b"\n\n")[:-1]:
+        reading.feed(event + b"\n\n")
+    assert watch.has_said
 
 
 def test_surroundings_are_learned_where_the_text_is_and_nowhere_else() -> None:

@@ -128,6 +128,13 @@ async def test_a_free_connection_that_the_server_closed_or_that_waited_too_long_
     assert len(set(asked)) == 2
 
 
+@pytest.mark.parametrize("size", [b"1  ", b"1;x", b"001"])
+async def test_a_size_whose_line_end_is_cut_is_none_yet(size: bytes) -> None:
+    body = OK + b"Transfer-Encoding: chunked\r\n\r\n" + size + b"\r\na\r\n"
+    async with answering(body, size + b"\r", b"\na\r\n0\r\n\r\n") as (url, _), client() as http:
+        assert (await http.get(url)).content == b"aa"
+
+
 @pytest.mark.parametrize("trailer", [[b"5\r\nhello\r\n", b"\r\n"], [b"5\r\nhello\r\n\r\n"]])
 async def test_what_stands_behind_the_last_chunk_is_none_however_it_looks(trailer: list[bytes]) -> None:
     body = OK + b"Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n5\r\nhello\r\n0\r\n"
