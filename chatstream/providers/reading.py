@@ -49,17 +49,15 @@ class Surroundings:
         """Read the next events whole."""
         self.key: Key = ""
         self._tries = 8
-        # What stands before and behind the text, each with its quote, which nothing may stand between.
-        self._around_data: tuple[bytes, bytes] | None = None
-        self._around_event: tuple[bytes, bytes] | None = None
+        self._around_data = self._around_event = _NOTHING
 
     def text(self, data: bytes) -> str:
         """Return the text in an event's data that is otherwise as what was learned; nothing where it is not."""
-        return "" if self._around_data is None else _between(data, *self._around_data)
+        return _between(data, self._around_data)
 
     def text_of_event(self, event: bytes) -> str:
         """Return the same for a whole event, with its lines and the blank one behind it."""
-        return "" if self._around_event is None else _between(event, *self._around_event)
+        return _between(event, self._around_event)
 
     def learn(self, frame: Frame, event: Any, holder: dict[str, Any], name: str, key: Key) -> None:
         """Learn from a frame and the event in it; `holder` is the object there whose member `name` is the text."""
@@ -72,18 +70,31 @@ class Surroundings:
         with suppress(ValueError, RecursionError):
             if found and orjson.loads(b"%b%b%b" % (before, orjson.dumps(holder[name]), behind)) == event:
                 self.key = key
-                self._around_data = before, behind = before + b'"', b'"' + behind
+                self._around_data = _around(before, behind)
                 if b"\n" not in frame.data:
                     line = b"" if frame.event == b"message" else b"event: %b\n" % frame.event
-                    self._around_event = b"%bdata: %b" % (line, before), behind + b"\n\n"
+                    self._around_event = _around(b"%bdata: %b" % (line, before), behind + b"\n\n")
 
 
-def _between(data: bytes, before: bytes, behind: bytes) -> str:
-    """Return the text whose JSON stands between the two, which have its quotes; nothing where there is none."""
-    if data.startswith(before) and data.endswith(behind):
-        with suppress(ValueError):
-            return str(orjson.loads(data[len(before) - 1 : len(data) - len(behind) + 1]))
-    return ""
+# What stands before and behind a text, each with its quote, beside which nothing may stand; and where its JSON is.
+_Around = tuple[bytes, bytes, int, int]
+_NOTHING: _Around = b"\n", b"\n", 0, 0  # where there is no JSON
+
+
+def _around(before: bytes, behind: bytes) -> _Around:
+    return before + b'"', b'"' + behind, len(before), -len(behind)
+
+
+def _between(data: bytes, around: _Around) -> str:
+    """Return the text in its surroundings, nothing where it is none or they are others."""
+    before, behind, start, stop = around
+    if not (data.startswith(before) and data.endswith(behind)):
+        return ""
+    try:
+        text: str = orjson.loads(data[start:stop])
+    except ValueError:
+        return ""
+    return text
 
 
 class Translator(Protocol):
