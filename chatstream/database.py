@@ -62,6 +62,7 @@ _WINDOW = 0.02  # seconds over which they are counted
 _BUSY = 5.0  # seconds that another process may hold the file
 _READERS = 3  # one of which may move the journal to the file
 _MANY = 1000  # pages of the journal that are moved together, about
+_PAGE = 4096  # bytes, SQLite's default
 _ROWS_OF_A_PAGE = 40  # about, where they are the log's
 # The journal begins anew only once all of it was moved, which beside a writer without a pause never happens: from so
 # many pages on the writer moves it itself.
@@ -109,6 +110,8 @@ class Database:
         self._moves = threading.Lock()  # SQLite refuses a second one who moves the journal, and does not let it wait
         self._moving: Future[bool] | None = None  # the last time that it was moved beside the writer
         self._length = 0  # its pages then
+        self._pages = 0  # what was written to it since, at least about
+        self._size = 0  # of its file, in bytes
         self._opened: list[sqlite3.Connection] = []
         self._lock = -1
 
@@ -320,6 +323,7 @@ class Database:
         """
         if self._readers is None:
             return
+        self._pages = 0
         if self._length < _TOO_MANY:
             self._moving = self._readers.submit(self._read, partial(self._move, "PASSIVE"))
         else:
@@ -327,10 +331,18 @@ class Database:
                 self._move("PASSIVE", connection)
             self._length = 0
 
+    def _growth(self) -> int:
+        """Return by how many pages the journal's file has grown, which lasts: it is written over from its begin on."""
+        if self.folder is None:
+            return 0
+        before = self._size
+        with suppress(OSError):
+            self._size = (self.folder / f"{FILE}-wal").stat().st_size
+        return (self._size - before) // _PAGE
+
     def _serve(self) -> None:
         connection = self._connection
         assert connection is not None
-        pages = 0
         while jobs := self._jobs.get():
             # Asked before the commit, so that it comes after what was moved.
             may_move, changes = self._moving is None or self._moving.done(), connection.total_changes
@@ -338,9 +350,8 @@ class Database:
             with suppress(RuntimeError):  # the loop is closed: nobody waits
                 self._done.put(jobs)
                 self._loop.call_soon_threadsafe(self._tell)
-            pages += 2 + len(jobs) // _ROWS_OF_A_PAGE
-            if may_move and pages >= _MANY and connection.total_changes > changes:
-                pages = 0
+            self._pages += max(2 + len(jobs) // _ROWS_OF_A_PAGE, self._growth())
+            if may_move and self._pages >= _MANY and connection.total_changes > changes:
                 self._start_to_move(connection)
 
 

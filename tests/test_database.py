@@ -329,11 +329,12 @@ async def test_processes_may_open_a_new_folder_at_once(tmp_path: Path) -> None:
     await database.close()
 
 
-async def test_what_was_written_moves_to_the_file_by_itself(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("count", "length"), [(600, 4000), (2, 3_000_000)])
+async def test_what_was_written_moves_to_the_file_by_itself(tmp_path: Path, count: int, length: int) -> None:
     database = Database(tmp_path)
     await database.open(Schema("texts", ["CREATE TABLE texts (text TEXT NOT NULL) STRICT;"]))
-    for _ in range(600):
-        await database.append("INSERT INTO texts SELECT value->>0 FROM json_each(?)", ("x" * 4000,))
+    for _ in range(count):
+        await database.append("INSERT INTO texts SELECT value->>0 FROM json_each(?)", ("x" * length,))
     for _ in range(3000):
         if (size := (tmp_path / FILE).stat().st_size) > 1_000_000:
             break
