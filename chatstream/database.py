@@ -63,7 +63,6 @@ _BUSY = 5.0  # seconds that another process may hold the file
 _READERS = 3  # one of which may move the journal to the file
 _MANY = 1000  # pages of the journal that are moved together, about
 _PAGE = 4096  # bytes, SQLite's default
-_ROWS_OF_A_PAGE = 40  # about, where they are the log's
 # The journal begins anew only once all of it was moved, which beside a writer without a pause never happens: from so
 # many pages on the writer moves it itself.
 _TOO_MANY = 16_000
@@ -331,14 +330,19 @@ class Database:
                 self._move("PASSIVE", connection)
             self._length = 0
 
-    def _growth(self) -> int:
-        """Return by how many pages the journal's file has grown, which lasts: it is written over from its begin on."""
-        if self.folder is None:
-            return 0
+    def _taken(self, jobs: list[_Job]) -> int:
+        """Return how many pages of the journal a transaction took, about.
+
+        What is not rows may be of any size. It counts where the journal's file grew for it: it does not get shorter, so
+        what is written over from its begin on is no more than was counted before.
+        """
+        pages = 2 + sum(len(job.row) for job in jobs) // _PAGE
+        if self.folder is None or all(job.row for job in jobs):
+            return pages
         before = self._size
         with suppress(OSError):
             self._size = (self.folder / f"{FILE}-wal").stat().st_size
-        return (self._size - before) // _PAGE
+        return max(pages, (self._size - before) // _PAGE)
 
     def _serve(self) -> None:
         connection = self._connection
@@ -350,7 +354,7 @@ class Database:
             with suppress(RuntimeError):  # the loop is closed: nobody waits
                 self._done.put(jobs)
                 self._loop.call_soon_threadsafe(self._tell)
-            self._pages += max(2 + len(jobs) // _ROWS_OF_A_PAGE, self._growth())
+            self._pages += self._taken(jobs)
             if may_move and self._pages >= _MANY and connection.total_changes > changes:
                 self._start_to_move(connection)
 

@@ -329,17 +329,23 @@ async def test_processes_may_open_a_new_folder_at_once(tmp_path: Path) -> None:
     await database.close()
 
 
-@pytest.mark.parametrize(("count", "length"), [(600, 4000), (2, 3_000_000)])
-async def test_what_was_written_moves_to_the_file_by_itself(tmp_path: Path, count: int, length: int) -> None:
+@pytest.mark.parametrize(("count", "length", "is_row"), [(600, 100, True), (2, 3_000_000, True), (2, 3_000_000, False)])
+async def test_what_was_written_moves_to_the_file_by_itself(
+    tmp_path: Path, count: int, length: int, is_row: bool
+) -> None:
     database = Database(tmp_path)
     await database.open(Schema("texts", ["CREATE TABLE texts (text TEXT NOT NULL) STRICT;"]))
+    size = (tmp_path / FILE).stat().st_size
     for _ in range(count):
-        await database.append("INSERT INTO texts SELECT value->>0 FROM json_each(?)", ("x" * length,))
+        if is_row:
+            await database.append("INSERT INTO texts SELECT value->>0 FROM json_each(?)", ("x" * length,))
+        else:
+            await database.write(lambda db: db.execute("INSERT INTO texts VALUES (?)", ("x" * length,)).rowcount)
     for _ in range(3000):
-        if (size := (tmp_path / FILE).stat().st_size) > 1_000_000:
+        if (tmp_path / FILE).stat().st_size > size:
             break
         await asyncio.sleep(0.01)
-    assert size > 1_000_000
+    assert (tmp_path / FILE).stat().st_size > size
     await database.close()
 
 

