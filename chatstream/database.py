@@ -148,14 +148,14 @@ class Database:
         It raises what `work` raises, and StorageError.
         """
         written: asyncio.Future[T] = self._future()
-        job = _Job(lambda error: _settle(written, job.result, error), work, b"")
+        job = _Job(lambda error: settle(written, job.result, error), work, b"")
         self._put(job)
         return written
 
     def append(self, sql: str, row: Sequence[Any]) -> asyncio.Future[None]:
         """Add a row, in the order of the calls; the future is done once it is committed, or raises StorageError."""
         written: asyncio.Future[None] = self._future()
-        self.post(partial(_settle, written, None), sql, orjson.dumps(row))
+        self.post(partial(settle, written, None), sql, orjson.dumps(row))
         return written
 
     def post(self, done: Done, work: Work[Any] | str, row: bytes = b"") -> None:
@@ -422,7 +422,8 @@ def _insert(connection: sqlite3.Connection, jobs: list[_Job]) -> None:
     connection.execute(str(jobs[0].work), (f"[{rows}]",))
 
 
-def _settle(written: asyncio.Future[T], result: T, error: Exception | None) -> None:
+def settle(written: asyncio.Future[T], result: T, error: Exception | None) -> None:
+    """Give a future its result, or the error where there is one."""
     if written.done():
         return  # cancelled: what was written stays
     if error is None:

@@ -9,7 +9,9 @@ from __future__ import annotations
 import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 
+from ..database import settle
 from ..events import Event
 
 Entry = tuple[int, Event]
@@ -35,17 +37,8 @@ class EventLog(ABC):
 
     def append(self, run_id: str, first: int, batch: Sequence[Event]) -> asyncio.Future[None]:
         """Do as `keep`; the future is done once the batch is kept, and raises StorageError where it could not be."""
-        done = asyncio.get_running_loop().create_future()
-
-        def kept(error: Exception | None) -> None:
-            if done.done():
-                return
-            if error is None:
-                done.set_result(None)
-            else:
-                done.set_exception(error)
-
-        self.keep(run_id, first, batch, kept)
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.keep(run_id, first, batch, partial(settle, done, None))
         return done
 
     @abstractmethod

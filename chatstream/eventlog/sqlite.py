@@ -68,9 +68,8 @@ class SqliteLog(EventLog):
 
     def keep(self, run_id: str, first: int, batch: Sequence[Event], kept: Kept) -> None:
         event = batch[0]
-        if (
-            type(event) is TextDelta and len(batch) == 1 < first
-        ):  # nearly all are: the same row, made in a third of the time
+        if type(event) is TextDelta and len(batch) == 1 < first:
+            # Nearly all are: the same row, made in a third of the time.
             told = orjson.dumps(run_id), first, event.part, orjson.dumps(event.text)
             self._database.post(kept, _APPEND, b'[%b,%d,[["text_delta",%d,%b]]]' % told)
             return

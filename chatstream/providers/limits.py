@@ -52,8 +52,8 @@ class Watch:
     """Ends the wait for one answer when a limit is over: all that waits for the provider stands in `with watch:`.
 
     A read sets no timer, but `since` to the time of its loop. The timer there is looks at it when it fires, and sets
-    itself anew.
-    Like `asyncio.timeout` it cancels the task that waits, and only a cancelling of its own becomes ProviderTimeout.
+    itself anew. Like `asyncio.timeout` it cancels the task that waits, and only a cancelling of its own becomes
+    ProviderTimeout.
     """
 
     __slots__ = (
